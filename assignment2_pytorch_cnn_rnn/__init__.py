@@ -1,0 +1,1 @@
+"""Assignment 2: PyTorch, convolutional and recurrent networks."""

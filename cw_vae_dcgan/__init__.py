@@ -1,0 +1,1 @@
+"""Coursework: variational autoencoder and DCGAN."""
