@@ -1,0 +1,67 @@
+# make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose)
+# make test    style, unit tests, notebook checks, every notebook cell by cell
+# make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
+# make lab     JupyterLab
+# make lint    the quick checks only          make format   repair style and quoted cells
+# make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
+# make clean   remove what the commands above made, except .venv
+
+PYTHON ?= python3
+VENV ?= .venv
+ONLY ?=
+REF ?= main
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(BIN)/python
+NOTEBOOKS := $(sort $(wildcard assignment*/*.ipynb cw_*/*.ipynb))
+WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
+
+.DEFAULT_GOAL := help
+.PHONY: help run full lab test lint format badges clean
+
+help:
+	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
+
+# The environment is made once, and again when the files that describe it change.
+$(VENV)/installed: requirements.txt pyproject.toml
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/installed
+	$(PY) tools/run_notebooks.py --profile quick --only "$(ONLY)"
+
+full: $(VENV)/installed
+	$(PY) tools/run_notebooks.py --profile full --in-place --stale --only "$(ONLY)"
+
+lab: $(VENV)/installed
+	$(PY) -m jupyter lab
+
+lint: $(VENV)/installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) tools/sync_cells.py --check
+	$(PY) tools/check_notebooks.py
+	$(PY) -m shared.results table --check
+
+format: $(VENV)/installed-dev
+	$(PY) tools/sync_cells.py --write
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+test: lint
+	$(PY) -m pytest tests $(WITHOUT_DATA)
+ifneq ($(NOTEBOOKS),)
+	COURSE_PROFILE=quick TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env \
+	    --nbval-cell-timeout=600 --durations=10 $(NOTEBOOKS)
+endif
+
+badges: $(VENV)/installed
+	$(PY) tools/badges.py "$(REPO)" --ref "$(REF)"
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis .benchmarks
