@@ -103,7 +103,9 @@ def sweep(
         for _, setting, seed in runs
     )
     finished = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    bar = tqdm(zip(runs, finished, strict=True), total=len(runs), desc="runs", leave=False)
+    quiet = bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look itself
+    pairs = zip(runs, finished, strict=True)
+    bar = tqdm(pairs, total=len(runs), desc="runs", leave=False, disable=quiet)
     return [{"setting": name, **s, "seed": seed, **row} for (name, s, seed), row in bar]
 
 

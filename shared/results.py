@@ -8,6 +8,7 @@ python -m shared.results table --write    writes the tables
 from __future__ import annotations
 
 import argparse
+import base64
 import datetime
 import json
 import math
@@ -182,9 +183,25 @@ def results_table(from_folder: Path) -> str:
     return "\n".join([*lines, "", f"Measured in the full profile on: {'; '.join(places)}."])
 
 
+def readme_figure() -> bytes:
+    """Return the PNG of the notebook cell that is tagged `readme`; b"" where there is none."""
+    for notebook in sorted(ROOT.glob("*/*.ipynb")):
+        for cell in json.loads(notebook.read_text("utf-8")).get("cells", []):
+            if "readme" in cell["metadata"].get("tags", []):
+                images = [output.get("data", {}).get("image/png") for output in cell["outputs"]]
+                return base64.b64decode(next(filter(None, images), ""))
+    return b""
+
+
 def table(write: bool) -> int:
-    """Write the tables between the markers of the READMEs, or return 1 where one is out of date."""
-    stale = 0
+    """Write tables and figure of the READMEs, or return 1 where one differs from its source."""
+    stale, figure, fresh_figure = 0, ROOT / "reports" / "overview.png", readme_figure()
+    if (figure.read_bytes() if figure.exists() else b"") != fresh_figure:
+        if write:
+            figure.write_bytes(fresh_figure)
+        else:
+            print("reports/overview.png differs from its notebook; run the same command --write")
+            stale = 1
     for file in (ROOT / "README.md", ROOT / "reports" / "README.md"):
         text = file.read_text("utf-8")
         if START not in text or END not in text:

@@ -119,3 +119,14 @@ def test_an_incomplete_target_is_named(root):
     (root / "reports" / "targets.toml").write_text(TARGETS.replace(">=", "=>"))
     with pytest.raises(ValueError, match=r"targets.toml, a1_03.test_accuracy.*must be >= or <="):
         results.load_targets()
+
+
+def test_the_readme_figure_is_that_of_its_notebook(root):
+    notebook = root / "assignment1_perceptron_mlp/03_mlp_mnist.ipynb"
+    outputs = [{"data": {"text/plain": "x"}}, {"data": {"image/png": "iVBORw=="}}]
+    cell = {"cell_type": "code", "metadata": {"tags": ["readme"]}, "outputs": outputs}
+    notebook.write_text(json.dumps({"cells": [cell]}))
+    assert results.main(["table", "--check"]) == 1
+    results.main(["table", "--write"])
+    assert (root / "reports/overview.png").read_bytes() == b"\x89PNG"
+    assert results.main(["table", "--check"]) == 0

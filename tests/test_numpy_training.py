@@ -1,0 +1,213 @@
+"""Tests of the training loop and of evaluation in batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from assignment1_perceptron_mlp.numpy_layers import cross_entropy_backward, cross_entropy_forward
+from assignment1_perceptron_mlp.numpy_mlp import MLP
+from assignment1_perceptron_mlp.numpy_optim import SGD, Adam, ReduceOnPlateau, warmup_cosine
+from assignment1_perceptron_mlp.numpy_training import evaluate, fit, train_step
+
+SIZES = (6, 16, 3)
+
+
+def make_data(num_examples=240, seed=0, dtype=np.float32):
+    """Return x (N, 6) and y (N,): three clouds, one per class."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, num_examples)
+    centres = np.random.default_rng(99).normal(size=(3, 6)) * 2
+    return (centres[y] + rng.normal(size=(num_examples, 6))).astype(dtype), y
+
+
+def make_mlp(seed=1, dtype=np.float32, **kwargs):
+    return MLP(SIZES, rng=np.random.default_rng(seed), dtype=dtype, **kwargs)
+
+
+def run_fit(model=None, x=None, y=None, optimizer=None, **kwargs):
+    """Call fit with small defaults."""
+    model = model or make_mlp()
+    x, y = make_data() if x is None else (x, y)
+    kwargs = {"num_epochs": 3, "batch_size": 32, "rng": np.random.default_rng(2), **kwargs}
+    return fit(model, optimizer or SGD(model.parameters(), 0.1, 0.9), x, y, **kwargs)
+
+
+def test_fit_learns_and_returns_one_history_entry_per_evaluation():
+    x_val, y_val = make_data(seed=5)
+    model = make_mlp()
+    before = evaluate(model, x_val, y_val)[1]
+    history = run_fit(model, x_val=x_val, y_val=y_val, num_epochs=5)
+    assert history.keys() == {
+        "step", "learning_rate", "train_loss", "seconds", "val_loss", "val_accuracy",
+    }  # fmt: skip
+    np.testing.assert_array_equal(history["step"], [7, 14, 21, 28, 35])  # 240 // 32 = 7 per epoch
+    assert all(values.shape == (5,) for values in history.values())
+    assert (np.diff(history["seconds"]) > 0).all()
+    assert history["train_loss"][-1] < history["train_loss"][0] / 2
+    assert history["val_accuracy"][-1] > max(0.85, before)
+
+
+def test_without_validation_data_the_history_has_no_validation_entries():
+    assert run_fit().keys() == {"step", "learning_rate", "train_loss", "seconds"}
+
+
+def test_evaluations_every_few_steps_include_the_last_step():
+    history = run_fit(num_epochs=2, eval_every=5)
+    np.testing.assert_array_equal(history["step"], [5, 10, 14])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_float32_fit_equals_the_plain_loop_bit_by_bit(dropout):
+    x, y = make_data()
+    fitted, plain = make_mlp(dropout=dropout), make_mlp(dropout=dropout)
+    run_fit(fitted, num_epochs=4)
+    params, rng = plain.parameters(), np.random.default_rng(2)
+    velocity = {name: np.zeros_like(p) for name, p in params.items()}
+    for _ in range(4):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x) - 31, 32):
+            batch = order[start : start + 32]
+            logits = plain.forward(x[batch], train=True)
+            plain.backward(cross_entropy_backward(cross_entropy_forward(logits, y[batch])[1]))
+            for name, gradient in plain.gradients().items():
+                velocity[name] = 0.9 * velocity[name] + gradient
+                params[name] -= 0.1 * velocity[name]
+    for name, p in fitted.parameters().items():
+        assert p.dtype == np.float32
+        np.testing.assert_array_equal(p, params[name])
+
+
+def test_a_float64_fit_equals_torch_from_the_same_start():
+    x, y = make_data(dtype=np.float64)
+    model = make_mlp(dtype=np.float64)
+    W = {n: torch.tensor(p, requires_grad=True) for n, p in model.parameters().items()}
+    schedule = warmup_cosine(0.2, 21, 5)
+    history = run_fit(model, x, y, schedule=schedule, label_smoothing=0.1, max_grad_norm=0.5)
+    optimizer = torch.optim.SGD(W.values(), lr=0.2, momentum=0.9)
+    rng, x_torch, y_torch, losses = np.random.default_rng(2), *map(torch.tensor, (x, y)), []
+    for step in range(21):
+        if step % 7 == 0:
+            order, losses = rng.permutation(len(x)), []
+        batch = order[step % 7 * 32 :][:32]
+        logits = torch.relu(x_torch[batch] @ W["W1"] + W["b1"]) @ W["W2"] + W["b2"]
+        loss = torch.nn.functional.cross_entropy(logits, y_torch[batch], label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        # clipped by hand: torch's own function divides by norm + 1e-6
+        norm = torch.sqrt(sum((p.grad**2).sum() for p in W.values()))
+        for p in W.values():
+            p.grad *= min(1.0, 0.5 / norm)
+        optimizer.param_groups[0]["lr"] = schedule(step)
+        optimizer.step()
+        losses.append(loss.item())
+    assert history["train_loss"][-1] == pytest.approx(np.mean(losses), abs=1e-10)
+    for name, p in model.parameters().items():
+        np.testing.assert_allclose(p, W[name].detach().numpy(), atol=1e-10)
+
+
+def test_the_same_seed_repeats_a_fit_exactly():
+    first, second = make_mlp(dropout=0.5), make_mlp(dropout=0.5)
+    run_fit(first)
+    run_fit(second)
+    for name, p in first.parameters().items():
+        np.testing.assert_array_equal(p, second.parameters()[name])
+
+
+def test_the_schedule_sets_the_rate_and_plateau_hears_each_validation_loss():
+    history = run_fit(schedule=lambda step: 0.1 / (1 + step), eval_every=1, num_epochs=1)
+    np.testing.assert_allclose(history["learning_rate"], 0.1 / np.arange(1, 8))
+    told = []
+
+    class Listening(ReduceOnPlateau):
+        def update(self, val_loss):
+            told.append(val_loss)
+            super().update(val_loss)
+
+    x_val, y_val = make_data(seed=5)
+    history = run_fit(schedule=Listening(0.1, patience=0), x_val=x_val, y_val=y_val, num_epochs=9)
+    assert told == list(history["val_loss"])
+    assert history["learning_rate"][-1] < 0.1
+
+
+def test_augment_sees_training_batches_only():
+    seen = []
+
+    def augment(batch, rng):
+        seen.append(batch.shape)
+        return batch
+
+    x_val, y_val = make_data(50, seed=5)
+    run_fit(num_epochs=1, augment=augment, x_val=x_val, y_val=y_val)
+    assert seen == [(32, 6)] * 7
+
+
+def test_train_step_returns_the_loss_before_the_step():
+    x, y = make_data(64)
+    model = make_mlp()
+    before = cross_entropy_forward(model.forward(x), y)[0]
+    assert train_step(model, SGD(model.parameters(), 0.1), x, y) == pytest.approx(before, rel=1e-6)
+    assert cross_entropy_forward(model.forward(x), y)[0] < before
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 239, 240, 5_000])
+def test_evaluate_in_batches_equals_evaluate_at_once(batch_size):
+    x, y = make_data(dtype=np.float64)
+    model = make_mlp(dtype=np.float64, dropout=0.5, batchnorm=True)
+    run_fit(model, x, y, num_epochs=1)
+    logits = model.forward(x)
+    loss, accuracy = evaluate(model, x, y, batch_size)
+    assert loss == pytest.approx(cross_entropy_forward(logits, y)[0], rel=1e-12)
+    assert accuracy == (logits.argmax(axis=1) == y).mean()
+
+
+# ---- what is refused, and how ----
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_named():
+    model = make_mlp()
+    with np.errstate(all="ignore"):
+        with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step [1-9]\d*"):
+            run_fit(model, optimizer=SGD(model.parameters(), 1e30), num_epochs=20)
+    model.parameters()["W1"][0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 0 \(learning rate 0\.1"):
+        run_fit(model, optimizer=Adam(model.parameters(), 0.1))
+
+
+def bad(x=None, y=None, **kwargs):
+    return {"x": x, "y": y, **kwargs}
+
+
+X, Y = make_data()
+BAD_INPUT = {
+    "features": (bad(X[:, :5], Y), r"x has shape \(240, 5\); it must be \(≥1, 6\)"),
+    "images": (bad(X.reshape(240, 2, 3), Y), r"x has shape \(240, 2, 3\); it must be \(≥1, 6\)"),
+    "empty": (bad(X[:0], Y[:0]), r"x has shape \(0, 6\); it must be \(≥1, 6\)"),
+    "label count": (bad(X, Y[:-1]), r"y has shape \(239,\); it must be \(240,\)"),
+    "label too high": (bad(X, Y + 1), r"the label 3; labels must be 0 … 2"),
+    "label negative": (bad(X, Y - 1), r"the label -1; labels must be 0 … 2"),
+    "label type": (bad(X, Y.astype(float)), "y has dtype float64; labels must be integers"),
+    "NaN": (bad(np.where(X > 3, np.nan, X), Y), "x contains NaN or infinity"),
+    "infinity": (bad(np.where(X > 3, np.inf, X), Y), "x contains NaN or infinity"),
+    "batch of none": (bad(X, Y, batch_size=0), "batch_size is 0; it must be 1 … 240"),
+    "batch too large": (bad(X, Y, batch_size=241), "batch_size is 241; it must be 1 … 240"),
+    "no epochs": (bad(X, Y, num_epochs=0), "num_epochs is 0; it must be 1 or more"),
+    "eval_every": (bad(X, Y, eval_every=-1), "eval_every is -1; it must be 1 or more"),
+    "NaN in x_val": (bad(X, Y, x_val=X * np.nan, y_val=Y), "x_val contains NaN or infinity"),
+    "no y_val": (bad(X, Y, x_val=X), "x_val is given without y_val"),
+    "deaf plateau": (
+        bad(X, Y, schedule=ReduceOnPlateau(0.1)),
+        "schedule follows .* it needs x_val",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_in_one_sentence(case):
+    arguments, message = BAD_INPUT[case]
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=message):
+        run_fit(**arguments)
+
+
+def test_evaluate_refuses_an_empty_set():
+    with pytest.raises(ValueError, match=r"x has shape \(0, 6\); it must be \(≥1, 6\)"):
+        evaluate(make_mlp(), X[:0], Y[:0])
