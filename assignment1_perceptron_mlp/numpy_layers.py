@@ -17,7 +17,8 @@ def check_shape(name: str, x: np.ndarray, shape: tuple[int | None, ...]) -> None
     )
     if not fits:
         wanted = ", ".join("≥1" if want is None else str(want) for want in shape)
-        raise ValueError(f"{name} has shape {x.shape}; it must be ({wanted})")
+        comma = "," if len(shape) == 1 else ""
+        raise ValueError(f"{name} has shape {x.shape}; it must be ({wanted}{comma})")
 
 
 def linear_forward(x, W, b=None):
@@ -100,6 +101,8 @@ def cross_entropy_forward(logits, y, label_smoothing=0.0):
     check_shape("logits", logits, (None, None))
     (N, K), rows = logits.shape, np.arange(len(logits))
     check_labels(y, N, K)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}; it must be in [0, 1]")
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = -(1 - label_smoothing) * log_probs[rows, y].mean()
@@ -148,6 +151,9 @@ def batchnorm_forward(
         variance is 0.  Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     check_shape("x", x, (None, len(gamma)))
+    check_shape("beta", beta, gamma.shape)
+    check_shape("running_mean", running_mean, gamma.shape)
+    check_shape("running_var", running_var, gamma.shape)
     if train and len(x) == 1:
         raise ValueError(f"x has shape {x.shape}; in training batch norm needs 2 or more examples")
     if train:

@@ -142,30 +142,18 @@ def make_layers(layer_sizes, activation, init, batchnorm, dropout, dtype, rng):
     return layers
 
 
-class MLP:
-    """A classifier with layer_sizes (D, hidden sizes …, K): forward, backward, predict.
+class Sequential:
+    """Layers in a row: forward through all of them, backward through all in reverse order.
 
     parameters() and gradients() are dicts with equal keys "W1", "b1", "gamma1", "beta1", "W2" …;
     optimisers change the parameter arrays in place.
     """
 
-    def __init__(
-        self,
-        layer_sizes,
-        *,
-        activation="relu",
-        init="he",
-        batchnorm=False,
-        dropout=0.0,
-        dtype=np.float32,
-        rng,
-    ):
-        self.layer_sizes = tuple(layer_sizes)
-        self.layers = make_layers(layer_sizes, activation, init, batchnorm, dropout, dtype, rng)
+    def __init__(self, layers):
+        self.layers = list(layers)
 
     def forward(self, x, train=False):
         """Return logits (N, K) for x (N, D); train switches dropout and batch statistics on."""
-        check_shape("x", x, (None, self.layer_sizes[0]))
         for layer in self.layers:
             x = layer.forward(x, train)
         return x
@@ -191,6 +179,24 @@ class MLP:
     def gradients(self):
         """Return {name: dL/dparameter} of the last backward, with the keys of parameters()."""
         return self._collect("gradients")
+
+
+class MLP(Sequential):
+    """A classifier with layer_sizes (D, hidden sizes …, K), and predict for its classes."""
+
+    def __init__(
+        self,
+        layer_sizes,
+        *,
+        activation="relu",
+        init="he",
+        batchnorm=False,
+        dropout=0.0,
+        dtype=np.float32,
+        rng,
+    ):
+        self.layer_sizes = tuple(layer_sizes)
+        super().__init__(make_layers(layer_sizes, activation, init, batchnorm, dropout, dtype, rng))
 
     def predict(self, x, batch_size=2_000):
         """Return the most probable class (N,) for x (N, D)."""

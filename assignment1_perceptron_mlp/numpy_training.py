@@ -41,6 +41,7 @@ def train_step(model, optimizer, x, y, label_smoothing=0.0, max_grad_norm=None):
 
 def evaluate(model, x, y, batch_size=2_000):
     """Return mean cross-entropy in nats and accuracy (a fraction) on x (N, D), y (N,)."""
+    check_shape("x", x, (None, model.layer_sizes[0]))
     total_loss = correct = 0.0
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
@@ -84,12 +85,17 @@ def fit(
     """
     num_features, num_classes = model.layer_sizes[0], model.layer_sizes[-1]
     check_data("x", x, y, num_features, num_classes)
+    if x_val is not None and y_val is None:
+        raise ValueError("x_val is given without y_val; both are needed")
     if x_val is not None:
         check_data("x_val", x_val, y_val, num_features, num_classes)
+    elif hasattr(schedule, "update"):
+        raise ValueError("schedule follows the validation loss; it needs x_val and y_val")
     if not 1 <= batch_size <= len(x):
         raise ValueError(f"batch_size is {batch_size}; it must be 1 … {len(x)}, the examples in x")
-    if num_epochs < 1:
-        raise ValueError(f"num_epochs is {num_epochs}; it must be 1 or more")
+    for name, number in {"num_epochs": num_epochs, "eval_every": eval_every}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; it must be 1 or more")
     steps_per_epoch = len(x) // batch_size
     num_steps, eval_every = num_epochs * steps_per_epoch, eval_every or steps_per_epoch
     history, losses, seconds = [], [], 0.0

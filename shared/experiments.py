@@ -44,9 +44,16 @@ def _seen_by(function: types.FunctionType, seen: dict) -> dict:
     key = f"{function.__qualname__}, line {function.__code__.co_firstlineno}"
     if key in seen:
         return seen
+    try:
+        source = inspect.getsource(function)
+    except OSError:  # made by a decorator such as dataclass: there is no source to read
+        seen[key] = (
+            function.__code__.co_code,
+            repr((function.__defaults__, function.__code__.co_consts)),
+        )
+        return seen
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    inputs = joblib.hash((function.__defaults__, function.__kwdefaults__, cells))
-    seen[key] = (inspect.getsource(function), inputs)
+    seen[key] = (source, joblib.hash((function.__defaults__, function.__kwdefaults__, cells)))
     codes = [function.__code__]
     for code in codes:  # grows: functions and comprehensions inside are read as well
         codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]

@@ -252,3 +252,13 @@ def test_wrong_shape_of_dout_is_named(shape):
     x = np.random.default_rng(11).normal(size=(4, 3))
     with pytest.raises(ValueError, match="dout has shape"):
         numpy_layer(x, np.zeros(shape), [np.ones(3)] * 4, True)
+
+
+@pytest.mark.parametrize(
+    ("position", "name"), enumerate(("beta", "running_mean", "running_var"), 1)
+)
+def test_wrong_shape_of_a_parameter_is_named(position, name):
+    layer = [np.ones(3) for _ in range(4)]
+    layer[position] = np.ones(1)
+    with pytest.raises(ValueError, match=rf"{name} has shape \(1,\); it must be \(3,\)"):
+        batchnorm_forward(np.zeros((4, 3)), *layer)

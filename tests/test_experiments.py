@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,11 @@ def helper(x):
     return x + 1
 
 
+@dataclass
+class Offset:  # its __init__ is generated: there is no source of it to read
+    value: float = 0.0
+
+
 class Model:
     def predict(self, x):
         return 10 * x
@@ -23,7 +30,7 @@ class Model:
 
 def run_one(seed, rate=1.0):
     append_call((seed, rate))
-    value = Model().predict(helper(seed) * rate * SCALE) + DATA.sum()
+    value = Model().predict(helper(seed) * rate * SCALE) + DATA.sum() + Offset().value
     if rate == "fail":
         raise RuntimeError("stopped")
     return {"value": value, "curve": np.full(3, value)}

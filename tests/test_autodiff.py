@@ -1,0 +1,448 @@
+"""Every row of autodiff's table against finite differences and torch, and the awkward cases."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, mutually_broadcastable_shapes
+
+from assignment1_perceptron_mlp import autodiff
+from assignment1_perceptron_mlp.autodiff import (
+    RULES,
+    Tensor,
+    add_operation,
+    concatenate,
+    cross_entropy,
+    log_softmax,
+    maximum,
+    no_grad,
+    topological_order,
+    unbroadcast,
+    where,
+)
+from shared.checks import compare_gradients, numerical_gradient
+
+BUILT_IN = set(RULES)  # before any test adds a row
+fast = settings(max_examples=25, deadline=None, derandomize=True)
+seeds = st.integers(0, 10_000)
+shapes = array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=4)
+pairs = mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=4)
+
+
+def values(shape, seed, low=-2.0, high=2.0, shift=0.0):
+    """Return distinct numbers, none of them 0 or equal to those of another shift, shuffled."""
+    grid = np.linspace(low, high, 2 * int(np.prod(shape)) + 2)[1::2] + 0.004 + shift
+    return np.random.default_rng(seed).permutation(grid[: int(np.prod(shape))]).reshape(shape)
+
+
+def check_operation(ours, theirs, *arrays):
+    """Compare our gradients of Σ w ∘ f(arrays) with torch's and with finite differences."""
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    twins = [torch.tensor(a.copy(), requires_grad=True) for a in arrays]
+    y, y_torch = ours(*tensors), theirs(*twins)
+    np.testing.assert_allclose(y.data, y_torch.detach().numpy(), rtol=1e-12, atol=1e-14)
+    w = np.random.default_rng(0).normal(size=y.shape)
+    y.backward(w)
+    y_torch.backward(torch.tensor(w))
+    got = {f"input {i}": t.grad for i, t in enumerate(tensors)}
+    expected = {f"input {i}": t.grad.numpy() for i, t in enumerate(twins)}
+    assert all(isinstance(grad, np.ndarray) for grad in got.values())
+    compare_gradients(got, expected, tolerance=1e-11, verbose=False)
+
+    def loss(_):
+        return (w * ours(*(Tensor(t.data) for t in tensors)).data).sum()
+
+    numeric = {name: numerical_gradient(loss, t.data) for name, t in zip(got, tensors, strict=True)}
+    compare_gradients(got, numeric, tolerance=1e-6, verbose=False)
+
+
+ELEMENTWISE = {  # name: (ours, torch's, lowest input, highest input)
+    "negative": (lambda x: -x, lambda x: -x, -2, 2),
+    "exp": (Tensor.exp, torch.exp, -2, 2),
+    "log": (Tensor.log, torch.log, 0.2, 3),
+    "sqrt": (Tensor.sqrt, torch.sqrt, 0.2, 3),
+    "tanh": (Tensor.tanh, torch.tanh, -2, 2),
+    "sigmoid": (Tensor.sigmoid, torch.sigmoid, -9, 9),
+    "relu": (Tensor.relu, torch.relu, -2, 2),
+}
+BINARY = {
+    "add": (lambda a, b: a + b, lambda a, b: a + b, -2, 2),
+    "subtract": (lambda a, b: a - b, lambda a, b: a - b, -2, 2),
+    "multiply": (lambda a, b: a * b, lambda a, b: a * b, -2, 2),
+    "divide": (lambda a, b: a / b, lambda a, b: a / b, 0.5, 3),
+    "power": (lambda a, b: a**b, lambda a, b: a**b, 0.5, 2),
+    "maximum": (maximum, torch.maximum, -2, 2),
+}
+REDUCTIONS = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}
+TESTED_BELOW = {"where", "matmul", "log_softmax", "reshape", "transpose", "getitem", "concatenate"}
+
+
+def test_every_row_of_the_table_is_tested():
+    assert {*ELEMENTWISE, *BINARY, *REDUCTIONS, *TESTED_BELOW} == BUILT_IN
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@fast
+@given(shape=shapes, seed=seeds)
+def test_elementwise_operations(name, shape, seed):
+    ours, theirs, low, high = ELEMENTWISE[name]
+    check_operation(ours, theirs, values(shape, seed, low, high))
+
+
+@pytest.mark.parametrize("name", BINARY)
+@fast
+@given(broadcast=pairs, seed=seeds)
+def test_operations_of_two_inputs_under_every_broadcast(name, broadcast, seed):
+    ours, theirs, low, high = BINARY[name]
+    a, b = (
+        values(shape, seed + i, low, high, shift=0.003 * i)
+        for i, shape in enumerate(broadcast.input_shapes)
+    )
+    check_operation(ours, theirs, a, b)
+
+
+@fast
+@given(broadcast=mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3), seed=seeds)
+def test_where_under_every_broadcast(broadcast, seed):
+    c, a, b = (values(shape, seed + i) for i, shape in enumerate(broadcast.input_shapes))
+    check_operation(
+        lambda a, b: where(c > 0, a, b), lambda a, b: torch.where(torch.tensor(c > 0), a, b), a, b
+    )
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+@fast
+@given(
+    data=st.data(), shape=array_shapes(max_dims=3, max_side=4), seed=seeds, keepdims=st.booleans()
+)
+def test_reductions_over_every_choice_of_axes(name, data, shape, seed, keepdims):
+    axes = data.draw(st.lists(st.sampled_from(range(len(shape))), min_size=1, unique=True))
+    axis = data.draw(st.sampled_from([None, axes[0], axes[0] - len(shape), tuple(axes)]))
+    every = tuple(range(len(shape)))
+    check_operation(
+        lambda x: getattr(x, name)(axis=axis, keepdims=keepdims),
+        lambda x: REDUCTIONS[name](x, dim=every if axis is None else axis, keepdim=keepdims),
+        values(shape, seed),
+    )
+
+
+@fast
+@given(
+    batch=mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=3),
+    sizes=st.tuples(*[st.integers(1, 4)] * 3),
+    vectors=st.tuples(st.booleans(), st.booleans()),
+    seed=seeds,
+)
+def test_matmul_of_matrices_batches_and_vectors(batch, sizes, vectors, seed):
+    n, k, m = sizes
+    shape_a = (k,) if vectors[0] else (*batch.input_shapes[0], n, k)
+    shape_b = (k,) if vectors[1] else (*batch.input_shapes[1], k, m)
+    a, b = values(shape_a, seed), values(shape_b, seed + 1)
+    check_operation(lambda a, b: a @ b, lambda a, b: a @ b, a, b)
+
+
+@fast
+@given(data=st.data(), shape=array_shapes(max_dims=3, max_side=4), seed=seeds)
+def test_log_softmax_on_every_axis(data, shape, seed):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    check_operation(
+        lambda x: log_softmax(x, axis=axis),
+        lambda x: torch.log_softmax(x, dim=axis),
+        values(shape, seed),
+    )
+
+
+@fast
+@given(N=st.integers(1, 5), K=st.integers(1, 5), seed=seeds, offset=st.sampled_from([0.0, 3e3]))
+def test_cross_entropy(N, K, seed, offset):
+    labels = np.random.default_rng(seed).integers(0, K, N)
+    logits = values((N, K), seed) + offset
+    twin = torch.tensor(logits, requires_grad=True)
+    torch.nn.functional.cross_entropy(twin, torch.tensor(labels)).backward()
+    x = Tensor(logits, requires_grad=True)
+    cross_entropy(x, labels).backward()
+    np.testing.assert_allclose(x.grad, twin.grad.numpy(), atol=1e-12)
+    probs = np.exp(logits - offset) / np.exp(logits - offset).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(x.grad, (probs - np.eye(K)[labels]) / N, atol=1e-12)
+
+
+@fast
+@given(data=st.data(), shape=array_shapes(max_dims=3, max_side=4), seed=seeds)
+def test_reshape_and_transpose(data, shape, seed):
+    x = values(shape, seed)
+    new = data.draw(st.sampled_from([(-1,), (x.size, 1), (1, *shape), shape[::-1]]))
+    check_operation(lambda x: x.reshape(*new), lambda x: x.reshape(new), x)
+    check_operation(lambda x: x.reshape(new), lambda x: x.reshape(new), x)
+    axes = data.draw(st.permutations(range(len(shape))))
+    signed = [axis - len(shape) if data.draw(st.booleans()) else axis for axis in axes]
+    check_operation(lambda x: x.transpose(*signed), lambda x: x.permute(axes), x)
+    check_operation(lambda x: x.T, lambda x: x.permute(*range(len(shape))[::-1]), x)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        2,
+        (1, 2),
+        slice(1, 3),
+        (slice(None), -1),
+        (..., None, slice(None, None, 2)),
+        ([0, 0, 2], [1, 1, 3]),
+        np.array([2, 2, 2]),
+        np.arange(12).reshape(3, 4) % 3 == 0,
+        slice(0, 0),
+    ],
+    ids=str,
+)
+def test_indexing(index):
+    as_torch = torch.tensor(index) if isinstance(index, np.ndarray) else index
+    check_operation(lambda x: x[index], lambda x: x[as_torch], values((3, 4), 0))
+
+
+@fast
+@given(
+    data=st.data(),
+    shape=array_shapes(max_dims=3, max_side=3),
+    sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    seed=seeds,
+)
+def test_concatenate(data, shape, sizes, seed):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    pieces = []
+    for i, size in enumerate(sizes):
+        piece_shape = list(shape)
+        piece_shape[axis] = size
+        pieces.append(values(tuple(piece_shape), seed + i))
+    check_operation(
+        lambda *xs: concatenate(xs, axis=axis), lambda *xs: torch.cat(xs, dim=axis), *pieces
+    )
+
+
+@fast
+@given(broadcast=pairs, seed=seeds)
+def test_unbroadcast_is_the_adjoint_of_broadcasting(broadcast, seed):
+    shape, result = broadcast.input_shapes[0], broadcast.result_shape
+    x, g = values(shape, seed), values(result, seed + 1)
+    np.testing.assert_allclose(
+        (np.broadcast_to(x, result) * g).sum(), (x * unbroadcast(g, shape)).sum(), atol=1e-12
+    )
+
+
+def test_reflected_operators_and_constants():
+    x = np.array([[0.5, 1.5], [2.5, 3.5]])
+    W = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for ours in (
+        lambda t: 2 + t,
+        lambda t: 2 - t,
+        lambda t: 2 * t,
+        lambda t: 2 / t,
+        lambda t: 2**t,
+        lambda t: t**2,
+    ):
+        check_operation(ours, ours, x)
+    check_operation(lambda t: W @ t, lambda t: torch.tensor(W) @ t, x)
+    check_operation(lambda t: W + t, lambda t: torch.tensor(W) + t, x)
+
+
+def test_power_at_zero_matches_torch():
+    for exponent in (0.0, 1.0, 2.0, 3.0):
+        a, b = Tensor([0.0, 2.0], True), Tensor([exponent, exponent], True)
+        (a**b).sum().backward()
+        a_torch = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)
+        (a_torch ** torch.tensor(exponent)).sum().backward()
+        np.testing.assert_allclose(a.grad, a_torch.grad.numpy())
+        assert np.isfinite(b.grad).all()
+
+
+def test_ties_share_the_gradient_as_in_torch():
+    x = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
+    ours, twin = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    (ours.max(axis=1).sum() + maximum(ours, 2.0).sum()).backward()
+    (twin.amax(dim=1).sum() + torch.maximum(twin, torch.tensor(2.0).double()).sum()).backward()
+    np.testing.assert_allclose(ours.grad, twin.grad.numpy())
+
+
+def test_a_value_used_twice_gets_both_gradients():
+    x = Tensor([3.0], requires_grad=True)
+    y = x * x
+    (y + y * x).sum().backward()
+    assert x.grad == pytest.approx(2 * 3 + 3 * 9)
+    assert y.grad == pytest.approx(1 + 3)  # inner tensors keep theirs too
+
+
+def test_a_long_chain_needs_no_recursion():
+    x = Tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(10_000):
+        y = y + x * 1e-4
+    assert len(topological_order(y)) == 20_001
+    y.backward()
+    assert x.grad == pytest.approx(2.0)
+    for _ in range(100_000):  # and one that is never walked can be forgotten
+        x = x + 1.0
+    del x
+
+
+def test_a_second_backward_needs_retain_graph_and_accumulates():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).exp().sum()
+    y.backward(retain_graph=True)
+    once = x.grad.copy()
+    y.backward()
+    np.testing.assert_allclose(x.grad, 2 * once)
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()
+    x.zero_grad()
+    assert x.grad is None
+
+
+def test_a_freed_part_of_another_graph_is_refused():
+    x = Tensor([1.0], requires_grad=True)
+    trunk = x.exp()
+    first, second = trunk * 2, trunk * 3
+    first.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        second.backward()
+
+
+def test_backward_frees_the_arrays_that_only_the_graph_held():
+    x = Tensor(np.ones(1000), requires_grad=True)
+    hidden = x.exp()
+    held, loss = weakref.ref(hidden.data), hidden.log().sum()
+    del hidden
+    assert held() is not None
+    loss.backward()
+    assert held() is None
+
+
+def test_overlapping_slices_add_up():
+    x = Tensor(np.zeros(5), requires_grad=True)
+    (x[0:3].sum() + 2 * x[1:5].sum() + x[::-1][0]).backward()
+    np.testing.assert_array_equal(x.grad, [1, 3, 3, 2, 3])
+
+
+def test_a_zero_size_axis():
+    x, W = np.zeros((0, 3)), values((3, 2), 0)
+    check_operation(
+        lambda x, W: (x @ W).tanh().sum(axis=0), lambda x, W: (x @ W).tanh().sum(0), x, W
+    )
+    check_operation(lambda x: x.sum(), torch.sum, x)
+    check_operation(lambda x: x + np.ones((1, 3)), lambda x: x + 1, x)
+    t = Tensor(np.zeros((3, 0)), requires_grad=True)
+    t.mean(axis=0).sum().backward()
+    assert t.grad.shape == (3, 0)
+
+
+def test_inputs_that_are_not_contiguous():
+    x = values((6, 8), 0)[::2, ::-3]
+    check_operation(lambda x: (x.T @ x).exp(), lambda x: (x.T @ x).exp(), x)
+    check_operation(lambda x: x.T.reshape(-1)[1:], lambda x: x.T.reshape(-1)[1:], x)
+
+
+def test_zero_dimensional_tensors_keep_array_gradients():
+    x = Tensor(2.0, requires_grad=True)
+    (x * x + x).backward()
+    assert isinstance(x.grad, np.ndarray) and x.grad.shape == () and x.grad == 5
+    assert (x * 3).item() == 6.0 and isinstance((x * 3).item(), float)
+
+
+def test_float32_stays_float32_beside_numbers_and_arrays():
+    x = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    y = (2.0 * x + np.arange(3.0)) ** 2 / np.float64(3)
+    z = maximum(y, 1).mean() + y.max() + x.sigmoid().sum() + where([True, False, True], y, 0).sum()
+    z.backward()
+    assert (y.dtype, z.dtype, x.grad.dtype) == (np.float32,) * 3
+    assert Tensor([1, 2]).dtype == np.float64  # integers cannot have a gradient
+
+
+def test_gradients_share_no_memory():
+    a, b = Tensor(np.ones(3), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+    (a + b).sum().backward()
+    a.grad *= 10
+    np.testing.assert_array_equal(b.grad, np.ones(3))
+
+
+def test_no_grad_and_detach_stay_outside_the_graph():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with no_grad():
+        with no_grad():
+            pass
+        y = x * 2
+    assert not y.requires_grad and y.inputs == ()
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert (x * 2).requires_grad  # switched on again, after an error too
+    (x * x.detach()).sum().backward()
+    np.testing.assert_array_equal(x.grad, [1, 2])
+    assert np.shares_memory(x.detach().data, x.data)
+
+
+def test_gradients_that_nobody_needs_are_never_computed():
+    def refuse(g, y, a, b):
+        raise AssertionError("the gradient of a constant was computed")
+
+    product = add_operation("test product", np.multiply, lambda g, y, a, b: g * b, refuse)
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    product(x, np.full(3, 4.0)).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full((2, 3), 4.0))
+
+
+def test_an_own_operation_with_an_option_and_broadcasting():
+    leaky = add_operation(
+        "test leaky",
+        lambda x, slope: np.where(x > 0, x, slope * x),
+        lambda g, y, x, slope: g * np.where(x > 0, 1, slope),
+    )
+    check_operation(
+        lambda x: leaky(x, slope=0.2),
+        lambda x: torch.nn.functional.leaky_relu(x, 0.2),
+        values((3, 4), 0),
+    )
+    scale = add_operation(
+        "test scale", np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a
+    )
+    check_operation(scale, torch.mul, values((3, 4), 0), values((4,), 1))
+
+
+X = Tensor(np.ones((2, 3)), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: X + np.ones(4), r"add does not work for shapes \(2, 3\) and \(4,\)"),
+        (lambda: X @ X, r"matmul does not work for shapes \(2, 3\) and \(2, 3\)"),
+        (lambda: concatenate([X, X[:, :2]]), r"concatenate .* shapes \(2, 3\) and \(2, 2\)"),
+        (lambda: X.reshape(4), r"reshape does not work for shapes \(2, 3\)"),
+        (lambda: X.sum(axis=2), r"sum does not work for shapes \(2, 3\): axis 2"),
+        (lambda: X.transpose(0, 0), r"transpose does not work for shapes \(2, 3\)"),
+        (lambda: Tensor(np.zeros(0)).max(), r"max does not work for shapes \(0,\)"),
+        (lambda: X.backward(), r"gradient has shape \(\); it must be \(2, 3\)"),
+        (lambda: X.backward(np.ones(3)), r"gradient has shape \(3,\); it must be \(2, 3\)"),
+        (lambda: Tensor([1.0]).backward(), "requires_grad=True"),
+        (lambda: cross_entropy(X, np.array([0, 3])), r"label 3; labels must be 0 … 2"),
+        (lambda: cross_entropy(X, np.array([0])), r"y has shape \(1,\); it must be \(2,\)"),
+        (lambda: cross_entropy(X, np.array([0.0, 1.0])), "labels must be integers"),
+        (lambda: cross_entropy(X[0], np.array([0])), r"logits has shape \(3,\)"),
+        (lambda: add_operation("test empty", np.exp), "gradients of 'test empty' is empty"),
+        (lambda: unbroadcast(np.ones((2, 3)), (2, 2)), r"\(2, 3\) does not fit .* \(2, 2\)"),
+        (lambda: Tensor("ten"), "could not convert string to float"),
+    ],
+)
+def test_bad_input_is_named_in_one_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_wrong_own_gradient_names_both_shapes():
+    wrong = add_operation("test wrong", np.exp, lambda g, y, x: g[:1, :2])
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) does not fit an input of shape \(2, 3\)"):
+        wrong(X).sum().backward()
+
+
+def test_one_sitting():
+    with open(autodiff.__file__, encoding="utf-8") as file:
+        assert len(file.readlines()) <= 250
