@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -11,9 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import badges
 import check_notebooks
@@ -427,3 +432,20 @@ def test_interrupt_leaves_the_notebook_as_it_was(project):
 def test_every_notebook_of_the_collection_is_found():
     tracked = [path for path in ROOT.glob("*/[0-9][0-9]_*.ipynb")]
     assert find_notebooks() == sorted(tracked)
+
+
+def test_figures_get_a_palette_and_photographs_do_not():
+    plt.plot([0, 1], label="line")
+    figure, photograph = io.BytesIO(), io.BytesIO()
+    plt.savefig(figure, format="png")
+    plt.close("all")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photograph, "PNG")
+    stored = [base64.b64encode(file.getvalue()).decode() for file in (figure, photograph)]
+    outputs = [new_output("display_data", {"image/png": png}) for png in stored]
+    nb = new_notebook(cells=[new_code_cell("", outputs=outputs)])
+    run_notebooks.shrink_figures(nb)
+    small, same = (output.data["image/png"] for output in nb.cells[0].outputs)
+    assert len(small) < 0.6 * len(stored[0])
+    assert Image.open(io.BytesIO(base64.b64decode(small))).mode == "P"
+    assert same == stored[1]

@@ -1,7 +1,9 @@
 """Run notebooks top to bottom, each in a fresh kernel, then write a table and build/index.html."""
 
 import argparse
+import base64
 import fnmatch
+import io
 import json
 import os
 import sys
@@ -12,6 +14,7 @@ import nbformat
 from jinja2 import Template
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
 import notebook_state as state
@@ -47,6 +50,20 @@ def execute(nb, folder: Path, profile: str, label: str) -> str:
     return ""
 
 
+def shrink_figures(nb) -> None:
+    """Give PNG outputs a palette of 256 colours, a third of the bytes, where no eye sees it."""
+    for _, cell in state.code_cells(nb):
+        for data in (
+            output.data for output in cell.outputs if "image/png" in output.get("data", {})
+        ):
+            image = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+            palette, file = image.quantize(256, dither=Image.Dither.NONE), io.BytesIO()
+            palette.save(file, "PNG", optimize=True)
+            change = ImageStat.Stat(ImageChops.difference(image, palette.convert("RGB"))).mean
+            if max(change) < 0.5:  # of 255 levels, on average
+                data["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
+
+
 def headline(nb, path: Path, profile: str) -> dict[str, str]:
     """Return data source and text of a figure recorded in this run: the first target, or any."""
     printed = "".join(o.get("text", "") for _, cell in state.code_cells(nb) for o in cell.outputs)
@@ -71,6 +88,7 @@ def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> di
     error = execute(nb, path.parent, profile, label)
     course["seconds"] = round(time.perf_counter() - start, 1)
     nb.metadata["course"] = course
+    shrink_figures(nb)
     if in_place and not error and path.read_bytes() != before:
         error = "the file changed while it ran and was left alone; run it again"
     if in_place and not error:
