@@ -119,14 +119,12 @@ def sweep(
 def summarise(rows: list[dict], metric: str) -> dict[str, tuple[float, float, int]]:
     """Return {setting: (mean, standard deviation, n)} of a metric over seeds, NaN runs included.
 
-    The deviation is the sample's (÷ n − 1), and 0 for a single seed.
+    The deviation is the sample's (÷ n − 1), and 0 where all seeds agree.
     """
     groups: dict[str, list[float]] = {}
     for row in rows:
         if metric not in row:
             raise ValueError(f"metric is {metric!r}; the rows have {', '.join(row)}")
         groups.setdefault(row["setting"], []).append(float(row[metric]))
-    return {
-        name: (float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0, len(v))
-        for name, v in groups.items()
-    }
+    stds = {n: float(np.std(v, ddof=1)) if len(set(v)) > 1 else 0.0 for n, v in groups.items()}
+    return {name: (float(np.mean(v)), stds[name], len(v)) for name, v in groups.items()}

@@ -43,7 +43,8 @@ def choose_profile(*, quick: dict, full: dict, data: tuple[str, ...] = ()) -> Si
         raise ValueError(f"the profiles quick and full must have the same keys; only one has {odd}")
     profile = current_profile()
     source = describe_sources(data) if data else "generated in this notebook"
-    threads = f"{torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' * (count > 1)}"
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
     print(
         f"{profile} profile · data: {source} · {device_name()}, {threads} · "

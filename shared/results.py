@@ -179,7 +179,8 @@ def results_table(from_folder: Path) -> str:
         name = Path(target["notebook"]).stem
         figure = target["id"].split(".", 1)[1].replace("_", " ")
         lines.append(f"| [{name}]({path}) | {figure} | {goal} | {measured} | {target['source']} |")
-    places = sorted({f"{r['device']}, {r['threads']} threads" for _, r, _ in judged_targets() if r})
+    rows = [row for _, row, _ in judged_targets() if row]
+    places = sorted({f"{row['device']}, threads: {row['threads']}" for row in rows})
     return "\n".join([*lines, "", f"Measured in the full profile on: {'; '.join(places)}."])
 
 

@@ -110,5 +110,6 @@ def test_refuses_nothing_to_do():
 def test_summarise():
     rows = [{"setting": "a", "m": m} for m in (1, 2, 3)] + [{"setting": "b", "m": 5}]
     assert summarise(rows, "m") == {"a": (2.0, 1.0, 3), "b": (5.0, 0.0, 1)}
+    assert summarise([{"setting": "c", "m": 0.1}] * 3, "m")["c"][1] == 0  # no rounding left over
     with pytest.raises(ValueError, match="metric is 'x'; the rows have setting, m"):
         summarise(rows, "x")

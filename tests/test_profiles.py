@@ -16,7 +16,7 @@ def test_chooses_by_environment(monkeypatch, capsys, value, seeds):
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert printed.startswith(f"{run.profile} profile · data: generated")
-    assert "NumPy" in printed and "torch" in printed and "threads" in printed
+    assert "NumPy" in printed and "torch" in printed and "thread" in printed
 
 
 def test_names_the_stand_in(monkeypatch, capsys, tmp_path):
