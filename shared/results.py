@@ -129,7 +129,7 @@ def load_targets() -> list[dict]:
     """Return the rows of reports/targets.toml; ValueError names a row that is not complete."""
     targets = tomllib.loads((ROOT / "reports" / "targets.toml").read_text("utf-8"))["target"]
     for target in targets:
-        missing = {"id", "notebook", "goal", "direction", "source"} - target.keys()
+        missing = {"id", "notebook", "figure", "goal", "direction", "source"} - target.keys()
         if missing or target["direction"] not in DIRECTIONS:
             raise ValueError(
                 f"targets.toml, {target.get('id')}: missing {sorted(missing)} or wrong "
@@ -152,7 +152,10 @@ def judged_targets() -> list[tuple[dict, dict | None, bool]]:
 
 
 def _measured(row: dict | None) -> str:
-    return f"{row['mean']:.4g} ± {row['std']:.2g} ({row['n']})" if row else "no record"
+    if row is None:
+        return "no record"
+    spread = f" ± {row['std']:.2g}" if row["n"] > 1 else ""
+    return f"{row['mean']:.4g}{spread} ({row['n']})"
 
 
 def check() -> int:
@@ -174,11 +177,12 @@ def results_table(from_folder: Path) -> str:
     ]
     for target, row, met in judged_targets():
         path = os.path.relpath(ROOT / target["notebook"], from_folder).replace(os.sep, "/")
-        measured = f"**{_measured(row)}**" if met else f"{_measured(row)}, missed"
+        measured = f"**{_measured(row)}**" if met else _measured(row) + ", missed" * bool(row)
         goal = f"{target['direction'].replace('>=', '≥').replace('<=', '≤')} {target['goal']:g}"
         name = Path(target["notebook"]).stem
-        figure = target["id"].split(".", 1)[1].replace("_", " ")
-        lines.append(f"| [{name}]({path}) | {figure} | {goal} | {measured} | {target['source']} |")
+        lines.append(
+            f"| [{name}]({path}) | {target['figure']} | {goal} | {measured} | {target['source']} |"
+        )
     rows = [row for _, row, _ in judged_targets() if row]
     places = sorted({f"{row['device']}, threads: {row['threads']}" for row in rows})
     return "\n".join([*lines, "", f"Measured in the full profile on: {'; '.join(places)}."])

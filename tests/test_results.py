@@ -12,6 +12,7 @@ TARGETS = """
 [[target]]
 id = "a1_03.test_accuracy"
 notebook = "assignment1_perceptron_mlp/03_mlp_mnist.ipynb"
+figure = "test accuracy"
 goal = 0.985
 direction = ">="
 source = "a course"
