@@ -255,7 +255,7 @@ def test_wrong_shape_of_dout_is_named(shape):
 
 
 @pytest.mark.parametrize(
-    ("position", "name"), enumerate(("beta", "running_mean", "running_var"), 1)
+    ("position", "name"), [(1, "beta"), (2, "running_mean"), (3, "running_var")]
 )
 def test_wrong_shape_of_a_parameter_is_named(position, name):
     layer = [np.ones(3) for _ in range(4)]
