@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from notebook_state import ROOT
+from tools.notebook_state import ROOT
 
 CELL = ROOT / "tools" / "setup_cell.py"
 # Runs the cell twice in one process, as a kernel would, with a stand-in for Colab's module.
