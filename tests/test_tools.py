@@ -155,7 +155,7 @@ def test_hash_is_the_same_for_every_python_version(tmp_path):
 
 def test_modules_are_found_however_deep(project, notebook):
     nb = nbformat.read(notebook, 4)
-    assert list(module_hashes(nb, project)) == ["demo/layers.py", "other.py"]
+    assert list(module_hashes(nb, project)) == ["demo/__init__.py", "demo/layers.py", "other.py"]
     assert changed_modules(nb, project) == []
     (project / "other.py").write_text("base = 1  # one\n", encoding="utf-8")
     assert changed_modules(nb, project) == []
@@ -166,7 +166,7 @@ def test_modules_are_found_however_deep(project, notebook):
 def test_set_up_cell_and_markdown_do_not_make_outputs_stale(notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[0].source += " New text."
-    nb.cells[1].source = SETUP.replace("(set COURSE_REPO", "elsewhere (")
+    nb.cells[1].source = SETUP.replace("(set COURSE_REPO", "(elsewhere")
     assert output_problems(nb) == []
     nb.cells[-1].source = "print((2, 4))"
     assert "code cells changed" in output_problems(nb)[0]
@@ -348,7 +348,9 @@ def command(tool: str, *arguments: str) -> list[str]:
 
 def environment(project, **variables: str) -> dict[str, str]:
     """The variables of a plain shell, in which Python and its kernels find the small project."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COURSE_", "ONLY", "RE"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("COURSE_", "ONLY", "REPO", "REF"))
+    }
     return kept | {"PYTHONPATH": str(project)} | variables
 
 
@@ -391,12 +393,22 @@ def test_badges_are_written_once(project, notebook):
     badges.write("bob/fork", "v2", project)
     text = nbformat.read(notebook, 4).cells[0].source
     assert "bob/fork/blob/v2" in text and "ann" not in text
+    setup = nbformat.read(notebook, 4).cells[1].source
+    assert '"COURSE_REF", "v2"' in setup and "github.com/bob/fork" in setup
+    assert setup + "\n" == (project / "tools" / "setup_cell.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("repo", ["", "ann", "ann/course/x", "https://github.com/ann/course"])
 def test_badges_refuse_what_is_no_repository(project, repo):
     done = run_tool(project, "badges", repo)
     assert done.returncode == 2 and "it must be owner/name" in done.stderr
+
+
+def test_badges_take_the_environment(project, notebook):
+    done = run_tool(project, "badges", REPO="ann/course", REF="a branch")
+    assert done.returncode == 2 and "REF is 'a branch'" in done.stderr
+    assert run_tool(project, "badges", REPO="ann/course", REF="").returncode == 0
+    assert "ann/course/blob/main/" in nbformat.read(notebook, 4).cells[0].source
 
 
 # run_notebooks
@@ -454,42 +466,46 @@ def recording(metric: str, *values: float) -> str:
 
 
 def test_evidence_moves_only_together_with_its_notebook(project):
-    def run(*options: str) -> subprocess.CompletedProcess:
-        return run_tool(project, "run_notebooks", *options)
+    def recorded(name: str) -> list[str] | None:
+        file = project / "reports" / "results" / f"a1_{name}.json"
+        return [row["id"] for row in json.loads(file.read_text("utf-8"))] if file.exists() else None
 
-    def recorded() -> list[str]:
-        text = evidence.read_text(encoding="utf-8")
-        assert text.endswith("]\n") and "two ± moons" in text
-        return [row["id"] for row in json.loads(text)]
+    def stored(name: str) -> tuple[bytes, list[str] | None]:
+        return (project / "demo" / f"{name}.ipynb").read_bytes(), recorded(name)
 
-    evidence = project / "reports" / "results" / "a1_01_demo.json"
-    full = ("--profile=full", "--in-place")
-    path = add(project, "01_demo", recording("b", 0.5), recording("a.x", 0.6), recording("a", 1))
-    assert run("--profile=full").returncode == 0 and not evidence.exists()
-    assert run("--in-place").returncode == 0 and not evidence.exists()
-    assert run(*full).returncode == 0
-    assert recorded() == ["a1_01.a", "a1_01.a.x", "a1_01.b"]
-    assert nbformat.read(path, 4).metadata["course"]["profile"] == "full"
-
-    # a run that fails in its last cell has recorded, and yet nothing moves
-    path = add(project, "01_demo", recording("c", 0.7, 0.9), "1 / 0")
-    before = path.read_bytes(), evidence.read_bytes()
-    assert run(*full).returncode == 1
-    assert (path.read_bytes(), evidence.read_bytes()) == before
-
-    # what is recorded no more goes, and what the failed run recorded does not come
-    path = add(project, "01_demo", recording("b", 0.7))
-    assert run(*full).returncode == 0 and recorded() == ["a1_01.b"]
-    add(project, "01_demo", "x = 1")
-    assert run(*full).returncode == 0 and not evidence.exists()
-
-
-def test_an_edit_during_the_run_moves_no_evidence(project):
-    edit = "open('01_demo.ipynb', 'a').write(' ')"
-    add(project, "01_demo", recording("b", 0.5), edit)
+    kept = add(project, "01_demo", recording("b", 0.5), recording("a.x", 0.6), recording("a", 1))
+    add(project, "02_fails", recording("new", 0.7).replace("1_01", "1_02"), "1 / 0")
+    add(project, "03_records_no_more", "x = 1")
+    edit = "open('04_edited.ipynb', 'a').write(' ')"
+    edited = add(project, "04_edited", recording("new", 0.5).replace("1_01", "1_04"), edit)
+    for name in ("01_demo", "02_fails", "03_records_no_more", "04_edited"):
+        file = project / "reports" / "results" / f"a1_{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps([{"id": f"a1_{name[:2]}.old"}]), encoding="utf-8")
+    left = project / "build" / "results" / "full" / "a1_01.of_a_failed_run.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps({"id": "a1_01.of_a_failed_run"}), encoding="utf-8")
+    before = {name: stored(name) for name in ("02_fails", "04_edited")}
     done = run_tool(project, "run_notebooks", "--profile=full", "--in-place")
-    assert done.returncode == 1 and "left alone" in done.stdout
-    assert not (project / "reports" / "results").exists()
+    assert done.returncode == 1
+    assert "FAILED cell 4: ZeroDivisionError" in done.stdout and "left alone" in done.stdout
+    assert done.stdout.count("FAILED") == 2
+
+    assert recorded("01_demo") == ["a1_01.a", "a1_01.a.x", "a1_01.b"]
+    assert nbformat.read(kept, 4).metadata["course"]["profile"] == "full"
+    text = (project / "reports" / "results" / "a1_01_demo.json").read_text(encoding="utf-8")
+    assert text.endswith("\n }\n]\n") and "two ± moons" in text
+    assert stored("02_fails") == before["02_fails"]
+    assert recorded("03_records_no_more") is None
+    assert (edited.read_bytes()[:-1], recorded("04_edited")) == before["04_edited"]
+    assert not list(project.rglob("*.part"))
+
+    # no evidence from quick runs, nor from those that are not kept
+    evidence = stored("01_demo")
+    assert run_tool(project, "run_notebooks", "--profile=full", ONLY="01").returncode == 0
+    assert stored("01_demo") == evidence
+    assert run_tool(project, "run_notebooks", "--in-place", ONLY="01").returncode == 0
+    assert recorded("01_demo") == evidence[1]
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
@@ -529,6 +545,7 @@ def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
 def test_a_page_that_cannot_be_written_does_not_end_the_run(project, notebook):
     import resource  # here: Windows has none
 
+    add(project, "01_demo", "x = 1")
     add(project, "02_other", recording("b", 0.5, 0.7).replace("a1_01", "a1_02"))
     page = project / "build" / "demo" / "01_demo.html"
     page.parent.mkdir(parents=True)
@@ -572,6 +589,7 @@ def test_pages_fold_what_jupyterlab_hides(tmp_path):
 
 def test_a_damaged_list_of_runs_starts_afresh(project):
     store = project / "build" / "runs.json"
+    add(project, "01_demo", "x = 1")
     assert run_tool(project, "run_notebooks", "--only", "01").returncode == 0
     add(project, "02_other", "x = 1")
     assert run_tool(project, "run_notebooks", ONLY="02").returncode == 0

@@ -27,9 +27,8 @@ def write(repo: str, ref: str, root: Path = ROOT) -> None:
     """Write every badge and default for the GitHub repository `owner/name` at branch `ref`."""
     script, badges = root / "tools" / "setup_cell.py", {}
     setup = script.read_text(encoding="utf-8")
-    address = f'"COURSE_REPO", "https://github.com/{repo}"'
-    setup = re.sub('"COURSE_REPO", ".*"', address, setup)
-    setup = re.sub("(?<=COURSE_REF:-)[^}]*", ref, setup)
+    for name, default in {"REPO": f"https://github.com/{repo}", "REF": ref}.items():
+        setup = re.sub(f'"COURSE_{name}", ".*"', f'"COURSE_{name}", "{default}"', setup)
     script.write_text(setup, encoding="utf-8")
     for path in find_notebooks(root):
         link = f"{COLAB}/github/{repo}/blob/{ref}/{path.relative_to(root).as_posix()}"

@@ -26,7 +26,8 @@ from tools import notebook_state as state
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block input_group %}
 {% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
-<details><summary>{{ cell.source.split("\\n")[0].strip("# ") | e }}</summary>{{ super() }}</details>
+<details><summary>{{ cell.source.splitlines()[0].removeprefix("# @title ") | e }}</summary>
+{{ super() }}</details>
 {% else %}{{ super() }}{% endif %}
 {% endblock input_group %}"""
 

@@ -2,8 +2,10 @@
 import importlib.util
 import os
 import runpy
+import subprocess
 
 if importlib.util.find_spec("shared") is None:
-    os.environ.setdefault("COURSE_REPO", "(set COURSE_REPO to the address of this collection)")
-    os.system('git clone -q --depth=1 -b "${COURSE_REF:-main}" "$COURSE_REPO" course')
+    repo = os.getenv("COURSE_REPO", "(set COURSE_REPO to the address of this collection)")
+    ref = os.getenv("COURSE_REF", "main")
+    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, repo, "course"])
     runpy.run_path("course/tools/install_here.py")
