@@ -46,7 +46,13 @@ def root(tmp_path, monkeypatch):
 
 
 def measured(metric_id=ACCURACY, mean=0.987, **changes):
-    row = {"id": metric_id, "mean": mean, "std": 0.00141, "n": 2, "values": [mean, mean]}
+    row = {
+        "id": metric_id,
+        "mean": mean,
+        "std": 0.00141,
+        "n": 2,
+        "values": [mean + 0.001, mean - 0.001],
+    }
     return row | {"unit": "fraction", "device": "a laptop", "threads": 1} | changes
 
 

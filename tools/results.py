@@ -50,11 +50,10 @@ def compared(target: dict, row: dict | None) -> tuple[str, str]:
     published = f"{target['published']:g}" if "published" in target else ""
     if row is None:
         return goal, published
-    reached = [
-        {True: " reached", False: " missed", None: ""}[found] for found in judge(target, row)
-    ]
-    because = f": {target['missed']}" if "missed" in target and reached[0] == " missed" else ""
-    return goal + reached[0] + because, published + reached[1]
+    words = {True: " reached", False: " missed", None: ""}
+    for_goal, for_published = (words[reached] for reached in judge(target, row))
+    because = f": {target['missed']}" if "missed" in target and for_goal == " missed" else ""
+    return goal + for_goal + because, published + for_published
 
 
 def check() -> int:
