@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assignment1_perceptron_mlp.numpy_layers import check_labels, check_shape
+from assignment1_perceptron_mlp.numpy_layers import check_labels, check_shape, sigmoid
 
 # ---------------------------------------------------------------------------------- rules
 
@@ -77,11 +77,6 @@ ARITHMETIC = {  # name: y, then dL/da and dL/db from g = dL/dy
     "power": Rule(np.power, (power_gradient_base, power_gradient_exponent)),
     "matmul": Rule(np.matmul, (matmul_gradient_left, matmul_gradient_right)),
 }
-
-
-def sigmoid(x):
-    """Return 1 / (1 + exp(−x)), written with tanh so that no exp can overflow."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 def relu(x):
@@ -189,7 +184,9 @@ def concatenate_gradient_second(g, y, a, b, axis):
 
 
 SHAPES = {  # entries move and keep their values; g moves back
-    "reshape": Rule(lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: g.reshape(x.shape),)),
+    "reshape": Rule(
+        lambda x, shape: x.reshape(shape), (lambda g, y, x, shape: g.reshape(x.shape),)
+    ),
     "transpose": Rule(np.transpose, (transpose_gradient,)),
     "getitem": Rule(lambda x, index: x[index], (getitem_gradient,)),
     "concatenate": Rule(
@@ -242,12 +239,12 @@ class Operators:
     def __rmatmul__(self, other):
         return apply("matmul", other, self)
 
-    def __neg__(self):
-        return apply("negative", self)
-
 
 class Functions:
-    """The operations of one input, as methods."""
+    """The operations of one input that work entry by entry."""
+
+    def __neg__(self):
+        return apply("negative", self)
 
     def exp(self):
         """Return e to the power of each entry."""
@@ -273,26 +270,26 @@ class Functions:
         """Return max(x, 0) for each entry x."""
         return apply("relu", self)
 
-    def sum(self, axis=None, keepdims=False):
-        """Return the sum over axis: a number, a tuple, or None for all."""
-        return apply("sum", self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis=None, keepdims=False):
-        """Return the mean over axis: a number, a tuple, or None for all."""
-        return apply("mean", self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis=None, keepdims=False):
-        """Return the maximum over axis: a number, a tuple, or None for all."""
-        return apply("max", self, axis=axis, keepdims=keepdims)
-
 
 def one_tuple(numbers):
     """Return (2, 3) for both (2, 3) and ((2, 3),): a method's *numbers, however they came."""
     return tuple(numbers[0]) if len(numbers) == 1 and np.ndim(numbers[0]) else numbers
 
 
-class Rearranging:
-    """The operations that move entries, as methods."""
+class Axes:
+    """The operations that know of axes; axis is a number, a tuple, or None for all of them."""
+
+    def sum(self, axis=None, keepdims=False):
+        """Return the sum over axis."""
+        return apply("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims=False):
+        """Return the mean over axis."""
+        return apply("mean", self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis=None, keepdims=False):
+        """Return the maximum over axis."""
+        return apply("max", self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape):
         """Return the same entries in another shape: x.reshape(2, 3) or x.reshape((2, 3))."""
@@ -302,22 +299,37 @@ class Rearranging:
         """Return the axes in this order; reversed where none is given."""
         return apply("transpose", self, axes=one_tuple(axes) or tuple(range(self.ndim))[::-1])
 
-    @property
-    def T(self):
-        """The tensor with its axes reversed."""
-        return self.transpose()
-
     def __getitem__(self, index):
         return apply("getitem", self, index=index)
+
+
+class ArrayLike:
+    """What the array of a tensor can tell about itself. None of it enters the graph."""
+
+    shape = property(lambda self: self.data.shape, doc="The length of each axis; () for a number.")
+    ndim = property(lambda self: self.data.ndim, doc="The number of axes.")
+    dtype = property(lambda self: self.data.dtype, doc="The type of an entry, such as float32.")
+
+    def item(self) -> float:
+        """Return the only entry as a number."""
+        return self.data.item()
 
     def __len__(self):
         return len(self.data)
 
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
+    def __bool__(self):
+        if self.data.size != 1:
+            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use data")
+        return bool(self.data.item())
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("NumPy cannot see the graph of a Tensor; take its numbers with .data")
+
+    def __repr__(self):
+        return f"Tensor({self.data!r}, name={self.name!r}, requires_grad={self.requires_grad})"
 
 
-class Tensor(Operators, Functions, Rearranging):
+class Tensor(Operators, Functions, Axes, ArrayLike):
     """A NumPy array in the graph: Tensor(x, requires_grad=True); integers become float64.
 
     A leaf was made by nobody: name "leaf", no inputs. grad is dL/d(tensor) after backward, an
@@ -334,20 +346,13 @@ class Tensor(Operators, Functions, Rearranging):
         self.requires_grad, self.grad = requires_grad, None
         self.name, self.inputs, self.options, self.gradients = "leaf", (), {}, ()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis; () for a single number."""
-        return self.data.shape
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
 
     @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.data.ndim
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32 or float64, as data has it."""
-        return self.data.dtype
+    def T(self):
+        """The tensor with its axes reversed."""
+        return self.transpose()
 
     def backward(self, gradient=None, retain_graph: bool = False) -> None:
         """Add dL/dt to t.grad for every tensor t that led here; see the function backward."""
@@ -360,21 +365,6 @@ class Tensor(Operators, Functions, Rearranging):
     def detach(self) -> "Tensor":
         """Return a constant with the same numbers in the same memory."""
         return Tensor(self.data)
-
-    def item(self) -> float:
-        """Return the only entry as a number."""
-        return self.data.item()
-
-    def __bool__(self):
-        if self.data.size != 1:
-            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use data")
-        return bool(self.data.item())
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError("NumPy cannot see the graph of a Tensor; take its numbers with .data")
-
-    def __repr__(self):
-        return f"Tensor({self.data!r}, name={self.name!r}, requires_grad={self.requires_grad})"
 
 
 _recording = True  # whether operations remember their inputs; no_grad switches it
