@@ -244,31 +244,31 @@ class Functions:
     """The operations of one input that work entry by entry."""
 
     def __neg__(self):
-        return apply("negative", self)
+        return self._apply("negative")
 
     def exp(self):
         """Return e to the power of each entry."""
-        return apply("exp", self)
+        return self._apply("exp")
 
     def log(self):
         """Return the natural logarithm of each entry."""
-        return apply("log", self)
+        return self._apply("log")
 
     def sqrt(self):
         """Return the square root of each entry."""
-        return apply("sqrt", self)
+        return self._apply("sqrt")
 
     def tanh(self):
         """Return the hyperbolic tangent of each entry, in (−1, 1)."""
-        return apply("tanh", self)
+        return self._apply("tanh")
 
     def sigmoid(self):
         """Return 1 / (1 + exp(−x)) for each entry x, in (0, 1)."""
-        return apply("sigmoid", self)
+        return self._apply("sigmoid")
 
     def relu(self):
         """Return max(x, 0) for each entry x."""
-        return apply("relu", self)
+        return self._apply("relu")
 
 
 def one_tuple(numbers):
@@ -281,26 +281,26 @@ class Axes:
 
     def sum(self, axis=None, keepdims=False):
         """Return the sum over axis."""
-        return apply("sum", self, axis=axis, keepdims=keepdims)
+        return self._apply("sum", axis=axis, keepdims=keepdims)
 
     def mean(self, axis=None, keepdims=False):
         """Return the mean over axis."""
-        return apply("mean", self, axis=axis, keepdims=keepdims)
+        return self._apply("mean", axis=axis, keepdims=keepdims)
 
     def max(self, axis=None, keepdims=False):
         """Return the maximum over axis."""
-        return apply("max", self, axis=axis, keepdims=keepdims)
+        return self._apply("max", axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape):
         """Return the same entries in another shape: x.reshape(2, 3) or x.reshape((2, 3))."""
-        return apply("reshape", self, shape=one_tuple(shape))
+        return self._apply("reshape", shape=one_tuple(shape))
 
     def transpose(self, *axes):
         """Return the axes in this order; reversed where none is given."""
-        return apply("transpose", self, axes=one_tuple(axes) or tuple(range(self.ndim))[::-1])
+        return self._apply("transpose", axes=one_tuple(axes) or tuple(range(self.ndim))[::-1])
 
     def __getitem__(self, index):
-        return apply("getitem", self, index=index)
+        return self._apply("getitem", index=index)
 
 
 class ArrayLike:
@@ -345,6 +345,10 @@ class Tensor(Operators, Functions, Axes, ArrayLike):
         self.data = data if data.dtype.kind == "f" else data.astype(np.float64)
         self.requires_grad, self.grad = requires_grad, None
         self.name, self.inputs, self.options, self.gradients = "leaf", (), {}, ()
+
+    def _apply(self, name: str, **options) -> "Tensor":
+        """Return operation `name` of this tensor; the methods of Functions and Axes call it."""
+        return apply(name, self, **options)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
