@@ -53,8 +53,17 @@ def check_labels(y, num_examples: int) -> np.ndarray:
     return y
 
 
-def check_batch(w, x, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def check_examples(x, y, rng=None) -> tuple[np.ndarray, np.ndarray]:
+    """Return x (N, D), y (N,) as float64 after checking both; rng: None or a NumPy Generator."""
+    if not (rng is None or isinstance(rng, np.random.Generator)):
+        raise ValueError(f"rng must be None or np.random.default_rng(seed), got {rng!r}")
+    x = check_x(x)
+    return x, check_labels(y, len(x))
+
+
+def check_batch(w, x, y, learning_rate=1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return w (D,), x (N, D), y (N,) as float64 after checking that they fit together."""
+    check_learning_rate(learning_rate)
     w, x = check_numbers("w", w), check_x(x)
     if w.shape != x.shape[1:]:
         raise ValueError(
@@ -70,22 +79,13 @@ def check_learning_rate(learning_rate: float) -> None:
         raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate!r}")
 
 
-def check_num_epochs(num_epochs: int) -> None:
-    """Raise unless num_epochs is an integer ≥ 1."""
+def check_settings(learning_rate: float, num_epochs: int, variant: str, variants: tuple) -> None:
+    """Raise unless learning_rate is > 0, num_epochs an integer ≥ 1, and variant one of variants."""
+    check_learning_rate(learning_rate)
     if not isinstance(num_epochs, Integral) or isinstance(num_epochs, bool) or num_epochs < 1:
         raise ValueError(f"num_epochs must be an integer ≥ 1, got {num_epochs!r}")
-
-
-def check_variant(variant: str, allowed: tuple[str, ...]) -> None:
-    """Raise unless variant is one of those allowed."""
-    if variant not in allowed:
-        raise ValueError(f"variant must be one of {allowed}, got {variant!r}")
-
-
-def check_rng(rng) -> None:
-    """Raise unless rng is None or a NumPy Generator."""
-    if not (rng is None or isinstance(rng, np.random.Generator)):
-        raise ValueError(f"rng must be None or np.random.default_rng(seed), got {rng!r}")
+    if variant not in variants:
+        raise ValueError(f"variant must be one of {variants}, got {variant!r}")
 
 
 # ---- the rule ----
@@ -123,8 +123,7 @@ def perceptron_pass(
 
     Source: F. Rosenblatt (1958); the rule as in A. Novikoff (1962).
     """
-    w, x, y = check_batch(w, x, y)
-    check_learning_rate(learning_rate)
+    w, x, y = check_batch(w, x, y, learning_rate)
     path, is_mistake = np.empty_like(x), np.zeros(len(x), dtype=bool)
     for i, (x_i, y_i) in enumerate(zip(x, y, strict=True)):
         if y_i * (w @ x_i) <= 0:
@@ -166,14 +165,15 @@ def separation(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
     return float(m.min() / length)
 
 
-def nearest_to_origin(z: np.ndarray) -> np.ndarray:
-    """Return the point (D,) nearest to the origin in the convex hull of the rows of z (N, D).
+def nearest_to_origin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the point (D,) nearest to 0 in the convex hull of the z_i = y_i x_i.
 
-    The point is Σ p_i z_i with p ≥ 0 and Σ p_i = 1. Non-negative least squares finds the a ≥ 0
-    that minimises ‖Σ a_i z_i‖² + (Σ a_i - 1)², and p = a / Σ a_i.
+    It is Σ q_i z_i with q ≥ 0 and Σ q_i = 1. Non-negative least squares finds the a ≥ 0 that
+    minimises ‖Σ a_i z_i‖² + (Σ a_i - 1)², and q = a / Σ a_i. x: (N, D); y: (N,).
     """
-    z = check_x(z)
-    scale = np.linalg.norm(z, axis=1).max() or 1.0  # 1 where every row is 0
+    x, y = check_examples(x, y)
+    z = y[:, None] * x
+    scale = np.linalg.norm(z, axis=1).max() or 1.0  # 1 where every example is 0
     a, _ = nnls(np.vstack([z.T / scale, np.ones(len(z))]), np.append(np.zeros(z.shape[1]), 1.0))
     return a / a.sum() @ z
 
@@ -188,19 +188,16 @@ def widest_margin(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     Raises:
         ValueError: If no hyperplane through the origin separates the two classes.
     """
-    x = check_x(x)
-    y = check_labels(y, len(x))
-    w = nearest_to_origin(y[:, None] * x)
-    if count_mistakes(w, x, y) > 0:
+    p = nearest_to_origin(x, y)
+    if count_mistakes(p, x, y) > 0:
         raise ValueError("x and y must be linearly separable, got classes that overlap")
-    return separation(w, x, y), w / np.linalg.norm(w)
+    return separation(p, x, y), p / np.linalg.norm(p)
 
 
-def mistake_bound(x: np.ndarray, margin: float) -> float:
-    """Return Novikoff's bound (R / γ)² on the number of mistakes; R = max ‖x_i‖, γ = margin > 0."""
-    if not (isinstance(margin, Real) and 0 < margin <= LARGEST):
-        raise ValueError(f"margin must be a finite number > 0, got {margin!r}")
-    return float((np.linalg.norm(check_x(x), axis=1).max() / margin) ** 2)
+def mistake_bound(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Novikoff's bound (R / γ)² on the number of mistakes: R = max ‖x_i‖, γ the widest."""
+    gamma, _ = widest_margin(x, y)
+    return float((np.linalg.norm(x, axis=1).max() / gamma) ** 2)
 
 
 # ---- classifiers ----
@@ -209,7 +206,12 @@ def mistake_bound(x: np.ndarray, margin: float) -> float:
 class LinearClassifier:
     """Predicts the side of a hyperplane. w: (D + 1,), the bias last; None before `fit`."""
 
+    variants: tuple[str, ...] = ("last",)
     w: np.ndarray | None = None
+
+    def __init__(self, learning_rate: float = 0.01, num_epochs: int = 100, variant: str = "last"):
+        check_settings(learning_rate, num_epochs, variant, self.variants)
+        self.learning_rate, self.num_epochs, self.variant = learning_rate, num_epochs, variant
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Return the scores (N,) of x (N, D), positive on the side of class +1."""
@@ -230,27 +232,19 @@ class LinearClassifier:
 class Perceptron(LinearClassifier):
     """Rosenblatt's rule from w = 0, pass after pass, until a pass without a mistake.
 
-    The variant says which weights are kept: "last" the final ones, "averaged" the mean over all
-    visits (Freund & Schapire 1999), "pocket" the first with the fewest training mistakes (Gallant
-    1990, with ratchet).
+    Kept are the "last" weights, their mean over all visits ("averaged", Freund & Schapire 1999),
+    or the first with the fewest training mistakes ("pocket", Gallant 1990, with ratchet).
     """
 
     variants = ("last", "averaged", "pocket")
-
-    def __init__(self, learning_rate: float = 0.01, num_epochs: int = 100, variant: str = "last"):
-        check_learning_rate(learning_rate)
-        check_num_epochs(num_epochs)
-        check_variant(variant, self.variants)
-        self.learning_rate, self.num_epochs, self.variant = learning_rate, num_epochs, variant
 
     def fit(self, x, y, rng: np.random.Generator | None = None):
         """Train on x (N, D), y (N,) and return self; with `rng` every pass has a new order.
 
         Sets w, mistakes_per_epoch (list of int), converged (the last pass made no mistake).
         """
-        x = add_ones(check_x(x))
-        y = check_labels(y, len(x))
-        check_rng(rng)
+        x, y = check_examples(x, y, rng)
+        x = add_ones(x)  # (N, D + 1)
         last, total, pocket = np.zeros(x.shape[1]), 0.0, np.zeros(x.shape[1])
         self.mistakes_per_epoch, self.converged = [], False
         while len(self.mistakes_per_epoch) < self.num_epochs and not self.converged:
@@ -269,17 +263,11 @@ class Perceptron(LinearClassifier):
 class BatchPerceptron(LinearClassifier):
     """The perceptron loss minimised from w = 0 by batch gradient descent: num_epochs steps at most.
 
-    Stops when no mistake is left. The learning rate is per step, for the mean loss. The variant
-    says which weights are kept: "last" the final ones, "averaged" the mean over all steps.
+    Stops when no mistake is left. The learning rate is per step, for the mean loss. Kept are the
+    "last" weights, or their mean over all steps ("averaged").
     """
 
     variants = ("last", "averaged")
-
-    def __init__(self, learning_rate: float = 0.01, num_epochs: int = 100, variant: str = "last"):
-        check_learning_rate(learning_rate)
-        check_num_epochs(num_epochs)
-        check_variant(variant, self.variants)
-        self.learning_rate, self.num_epochs, self.variant = learning_rate, num_epochs, variant
 
     def fit(self, x, y):
         """Train on x (N, D), y (N,) and return self.
@@ -287,8 +275,8 @@ class BatchPerceptron(LinearClassifier):
         Sets w, converged (the last weights make no mistake), mistakes_per_epoch and
         loss_per_epoch (both before each step).
         """
-        x = add_ones(check_x(x))
-        y = check_labels(y, len(x))
+        x, y = check_examples(x, y)
+        x = add_ones(x)  # (N, D + 1)
         w, path = np.zeros(x.shape[1]), []
         self.mistakes_per_epoch, self.loss_per_epoch = [], []
         for _ in range(self.num_epochs):
