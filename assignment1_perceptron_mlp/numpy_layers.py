@@ -1,32 +1,80 @@
 """Layers of a network as pairs of NumPy functions: forward returns (out, cache), backward uses it.
 
-Notation: N examples in the batch, D features in, K classes. `dout` is dL/dout, the gradient of the
-loss L with respect to a layer's output; backward returns the gradients with respect to its inputs.
-Arrays keep the dtype they come in: float32 for training, float64 for gradient checks.
+Notation: N examples in the batch, D features in, M features out, K classes. `dout` is dL/dout, the
+gradient of the loss L with respect to a layer's output; backward returns the gradients with respect
+to its inputs and leaves the cache as it is. Arrays keep the dtype they come in: float32 for
+training, float64 for gradient checks.
+
+The functions are the formulas. What could go wrong without a word is checked at the doors: the
+classes of numpy_mlp, `fit` and `evaluate`; here only the labels, the bias and a batch of one.
 """
 
 from __future__ import annotations
 
+import math
+from numbers import Integral, Real
+
 import numpy as np
 
+# ---- checks: each raises ValueError with the name, the value and what is allowed ----
 
-def check_shape(name: str, x: np.ndarray, shape: tuple[int | None, ...]) -> None:
+
+def check_shape(name, x, shape):
     """Raise ValueError unless x has this shape; None stands for any size from 1 on."""
-    fits = x.ndim == len(shape) and all(
-        n > 0 if want is None else n == want for n, want in zip(x.shape, shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("≥1" if want is None else str(want) for want in shape)
+    got = np.shape(x)
+    sizes = zip(got, shape, strict=False)
+    if len(got) != len(shape) or not all(n > 0 if m is None else n == m for n, m in sizes):
+        wanted = ", ".join("≥1" if m is None else str(m) for m in shape)
         comma = "," if len(shape) == 1 else ""
-        raise ValueError(f"{name} has shape {x.shape}; it must be ({wanted}{comma})")
+        raise ValueError(f"{name} has shape {got}; it must be ({wanted}{comma})")
+
+
+def check_labels(y, num_examples, num_classes, name="y"):
+    """Raise ValueError unless y is (num_examples,) integers from 0 to num_classes − 1."""
+    y = np.asarray(y)
+    check_shape(name, y, (num_examples,))
+    if not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"{name} has dtype {y.dtype}; labels must be integers")
+    outside = (y < 0) | (y >= num_classes)
+    if outside.any():
+        bad = y[outside][0]
+        raise ValueError(f"{name} contains the label {bad}; labels must be 0 … {num_classes - 1}")
+
+
+def check_number(name, value, low=0, high=math.inf, ends="[)"):
+    """Raise ValueError unless value is a number from low to high; "[" and "]" include the end."""
+    if isinstance(value, Real):
+        above = value >= low if ends[0] == "[" else value > low
+        below = value <= high if ends[1] == "]" else value < high
+        if above and below:
+            return
+    allowed = f"in {ends[0]}{low}, {high}{ends[1]}"
+    if high == math.inf:
+        allowed = f"{low} or more" if ends[0] == "[" else f"above {low}"
+    raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+
+
+def check_whole(low=1, **numbers):
+    """Raise ValueError unless each of the numbers is a whole number, low or more."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or value < low:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number, {low} or more")
+
+
+def check_rng(rng):
+    """Raise ValueError unless rng is a NumPy Generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng is {rng!r}; it must be a Generator: np.random.default_rng(seed)")
+
+
+# ---- linear ----
 
 
 def linear_forward(x, W, b=None):
     """Return out = x W + b of shape (N, M). x: (N, D); W: (D, M); b: (M,) or None."""
-    if x.ndim != 2 or len(x) == 0 or x.shape[1] != W.shape[0]:
-        raise ValueError(f"x has shape {x.shape} and W {W.shape}; x must be (N ≥ 1, {W.shape[0]})")
     out = x @ W
     if b is not None:
+        check_shape("b", b, W.shape[1:])  # another shape would broadcast without a word
         out += b
     return out, (x, W)
 
@@ -34,63 +82,69 @@ def linear_forward(x, W, b=None):
 def linear_backward(dout, cache, need_dx=True):
     """Return dx (N, D), dW (D, M), db (M,) from dout (N, M); dx is None where not needed."""
     x, W = cache
-    check_shape("dout", dout, (len(x), W.shape[1]))
-    dx = dout @ W.T if need_dx else None
-    return dx, x.T @ dout, dout.sum(axis=0)
+    dx = dout @ W.T if need_dx else None  # (N, M) (M, D)
+    dW = x.T @ dout  # (D, N) (N, M): the product sums over the examples
+    db = dout.sum(axis=0)
+    return dx, dW, db
+
+
+# ---- activations: any shape, entry by entry ----
 
 
 def relu_forward(x):
-    """Return max(x, 0), any shape."""
+    """Return max(x, 0)."""
     out = np.maximum(x, 0)
     return out, out
 
 
 def relu_backward(dout, cache):
     """Return dx = dout where the output was positive, else 0."""
-    check_shape("dout", dout, cache.shape)
     return dout * (cache > 0)
 
 
+def sigmoid(x):
+    """Return 1 / (1 + exp(−x)), written with tanh so that no exp can overflow."""
+    return 0.5 * (np.tanh(0.5 * x) + 1)
+
+
 def sigmoid_forward(x):
-    """Return s = 1 / (1 + exp(−x)), written with tanh so that no exp can overflow."""
-    out = 0.5 * (np.tanh(0.5 * x) + 1)
-    return out, out
+    """Return s = sigmoid(x)."""
+    s = sigmoid(x)
+    return s, s
 
 
 def sigmoid_backward(dout, cache):
-    """Return dx = dout · s (1 − s), where s is the output."""
-    check_shape("dout", dout, cache.shape)
-    return dout * cache * (1 - cache)
+    """Return dx = dout · s (1 − s)."""
+    s = cache
+    return dout * s * (1 - s)
 
 
 def tanh_forward(x):
-    """Return t = tanh(x), any shape."""
-    out = np.tanh(x)
-    return out, out
+    """Return t = tanh(x)."""
+    t = np.tanh(x)
+    return t, t
 
 
 def tanh_backward(dout, cache):
-    """Return dx = dout · (1 − t²), where t is the output."""
-    check_shape("dout", dout, cache.shape)
-    return dout * (1 - cache**2)
+    """Return dx = dout · (1 − t²)."""
+    t = cache
+    return dout * (1 - t**2)
+
+
+# ---- softmax and cross-entropy ----
 
 
 def softmax(logits):
-    """Return probabilities (N, K), rows summing to 1. The row maximum is subtracted first,
-    which changes nothing in exact arithmetic and keeps exp from overflowing."""
-    check_shape("logits", logits, (None, None))
-    exps = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exps / exps.sum(axis=1, keepdims=True)
+    """Return probabilities (N, K), rows summing to 1."""
+    shifted = logits - logits.max(axis=1, keepdims=True)  # ≤ 0, so that exp cannot overflow
+    exps = np.exp(shifted)
+    return exps / exps.sum(axis=1, keepdims=True)  # (N, K) / (N, 1)
 
 
-def check_labels(y: np.ndarray, num_examples: int, num_classes: int) -> None:
-    """Raise ValueError unless y is (num_examples,) integers from 0 to num_classes − 1."""
-    check_shape("y", y, (num_examples,))
-    if not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"y has dtype {y.dtype}; labels must be integers")
-    if y.min() < 0 or y.max() >= num_classes:
-        bad = y[(y < 0) | (y >= num_classes)][0]
-        raise ValueError(f"y contains the label {bad}; labels must be 0 … {num_classes - 1}")
+def log_softmax(logits):
+    """Return log(softmax(logits)) of shape (N, K), finite where a probability rounds to 0."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def cross_entropy_forward(logits, y, label_smoothing=0.0):
@@ -98,16 +152,12 @@ def cross_entropy_forward(logits, y, label_smoothing=0.0):
 
     With label_smoothing s the target puts 1 − s + s/K on the true class and s/K on the others.
     """
-    check_shape("logits", logits, (None, None))
-    (N, K), rows = logits.shape, np.arange(len(logits))
-    check_labels(y, N, K)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}; it must be in [0, 1]")
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -(1 - label_smoothing) * log_probs[rows, y].mean()
+    check_labels(y, *logits.shape)  # a label of −1 would mean the last class without a word
+    log_probs = log_softmax(logits)
+    of_true_class = log_probs[np.arange(len(y)), y]  # (N,)
+    loss = -(1 - label_smoothing) * of_true_class.mean()
     if label_smoothing:
-        loss -= label_smoothing * log_probs.mean()
+        loss -= label_smoothing * log_probs.mean()  # the mean over K classes: s/K for each
     return float(loss), (log_probs, y, label_smoothing)
 
 
@@ -115,22 +165,23 @@ def cross_entropy_backward(cache):
     """Return dL/dlogits (N, K) = (probabilities − targets) / N."""
     log_probs, y, label_smoothing = cache
     N, K = log_probs.shape
-    dlogits = np.exp(log_probs)
+    dlogits = np.exp(log_probs)  # a new array: the cache stays as it is
     dlogits[np.arange(N), y] -= 1 - label_smoothing
     dlogits -= label_smoothing / K
     dlogits /= N
     return dlogits
 
 
+# ---- dropout ----
+
+
 def dropout_forward(x, p, rng, train=True):
     """Set each entry to 0 with probability p and divide the others by 1 − p, so that the mean is
     kept and evaluation (train=False) needs no correction.  Source: Srivastava et al. 2014."""
-    if not 0 <= p < 1:
-        raise ValueError(f"p is {p}; the probability of dropping must be in [0, 1)")
     if not train or p == 0:
         return x, None
     mask = (rng.random(x.shape, dtype=np.float32) >= p).astype(x.dtype)
-    mask /= 1 - p
+    mask /= 1 - p  # 0 or 1 / (1 − p)
     return x * mask, mask
 
 
@@ -139,40 +190,43 @@ def dropout_backward(dout, cache):
     return dout if cache is None else dout * cache
 
 
+# ---- batch normalisation ----
+
+
+def batch_statistics(x):
+    """Return x − mean (N, D), mean (D,) and biased variance (D,) over the batch. x: (N, D)."""
+    if len(x) < 2:
+        raise ValueError(f"x has shape {x.shape}; in training batch norm needs 2 or more examples")
+    mean = x.mean(axis=0, dtype=np.float64)  # float64: x may sit far from zero
+    centred = (x - mean).astype(np.result_type(x, np.float32), copy=False)
+    var = np.square(centred).mean(axis=0, dtype=np.float64)
+    return centred, mean, var
+
+
 def batchnorm_forward(
     x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, train=True
 ):
     """Normalise each feature over the batch, then scale and shift. x: (N, D), the others: (D,).
 
-    In training the batch's own mean and variance are used, and the running ones move towards
-    them *in place* by the fraction momentum. As in torch the batch is normalised with the biased
-    variance (÷ N) and running_var collects the unbiased one (÷ N − 1).
-    Raises: ValueError on a shape that does not fit, or for a batch of one in training, whose
-        variance is 0.  Source: Ioffe & Szegedy 2015, algorithm 1.
+    Training uses the batch's own mean and variance (÷ N) and moves the running ones *in place*
+    towards them, by the fraction momentum; evaluation uses the running ones.
+    Source: Ioffe & Szegedy 2015, algorithm 1; names and meanings are torch's.
     """
-    check_shape("x", x, (None, len(gamma)))
-    check_shape("beta", beta, gamma.shape)
-    check_shape("running_mean", running_mean, gamma.shape)
-    check_shape("running_var", running_var, gamma.shape)
-    if train and len(x) == 1:
-        raise ValueError(f"x has shape {x.shape}; in training batch norm needs 2 or more examples")
     if train:
-        mean = x.mean(axis=0, dtype=np.float64)  # float64: x may sit far from zero
-        centred = (x - mean).astype(x.dtype, copy=False)
-        var = np.square(centred).mean(axis=0, dtype=np.float64)
+        centred, mean, var = batch_statistics(x)
+        unbiased = var * len(x) / (len(x) - 1)
         running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * len(x) / (len(x) - 1) - running_var)
+        running_var += momentum * (unbiased - running_var)
     else:
         centred, var = x - running_mean, running_var
-    inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    x_hat = centred * inv_std
+    inv_std = (1 / np.sqrt(var + eps)).astype(centred.dtype)  # (D,)
+    x_hat = centred * inv_std  # (N, D), each column with mean 0 and variance 1
     return gamma * x_hat + beta, (x_hat, inv_std, gamma, train)
 
 
 def batchnorm_backward(dout, cache):
     """Return dx (N, D), dgamma (D,), dbeta (D,) from dout (N, D)."""
     x_hat, inv_std, gamma, train = cache
-    check_shape("dout", dout, x_hat.shape)
     dgamma, dbeta = (dout * x_hat).sum(axis=0), dout.sum(axis=0)
     dx_hat = dout * gamma
     if train:  # the batch's mean and variance depend on x as well

@@ -5,7 +5,8 @@ Weights are (in, out), so a layer is x @ W; torch keeps (out, in).
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from assignment1_perceptron_mlp import numpy_layers
 from assignment1_perceptron_mlp.numpy_layers import (
     batchnorm_backward,
     batchnorm_forward,
+    check_number,
+    check_rng,
     check_shape,
+    check_whole,
     dropout_backward,
     dropout_forward,
     linear_backward,
@@ -26,27 +30,43 @@ ACTIVATIONS = {
 }
 
 
-def init_weight(fan_in, fan_out, init, rng):
-    """Return W (fan_in, fan_out), drawn from N(0, std²).
+INITS = {  # standard deviation of the weights at the start
+    "he": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,  # He et al. 2015
+    "xavier": lambda fan_in, fan_out: (2 / (fan_in + fan_out)) ** 0.5,  # Glorot & Bengio 2010
+    "lecun": lambda fan_in, fan_out: (1 / fan_in) ** 0.5,
+}
 
-    Args: init: "he" (std = √(2/fan_in), He et al. 2015), "xavier" (√(2/(fan_in + fan_out)),
-        Glorot & Bengio 2010), "lecun" (√(1/fan_in)), or a positive number: std itself.
-    """
-    stds = {
-        "he": (2 / fan_in) ** 0.5,
-        "xavier": (2 / (fan_in + fan_out)) ** 0.5,
-        "lecun": (1 / fan_in) ** 0.5,
-    }
-    std = stds.get(init) if isinstance(init, str) else init
-    if std is None or not std > 0:
-        raise ValueError(f"init is {init!r}; it must be one of {', '.join(stds)} or a number > 0")
+
+def init_weight(fan_in, fan_out, init, rng):
+    """Return W (fan_in, fan_out) from N(0, std²). init: one of INITS, or a number, std itself."""
+    std = INITS[init](fan_in, fan_out) if init in INITS else init
     return rng.normal(0, std, size=(fan_in, fan_out))
+
+
+def check_init(init):
+    """Raise ValueError unless init is one of INITS or a finite number above 0."""
+    try:
+        known = init in INITS
+    except TypeError:  # a list cannot be a key
+        known = False
+    if not known and not (isinstance(init, Real) and 0 < init < math.inf):
+        raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)} or a number > 0")
+
+
+def check_dtype(dtype):
+    """Raise ValueError unless dtype is one of the float types: others would round weights to 0."""
+    if not np.issubdtype(dtype, np.floating):
+        raise ValueError(f"dtype is {np.dtype(dtype)}; it must be a float type, such as float32")
 
 
 class Linear:
     """out = x W + b, with its gradients after backward."""
 
     def __init__(self, in_features, out_features, init, rng, dtype, bias=True):
+        check_whole(in_features=in_features, out_features=out_features)
+        check_init(init)
+        check_rng(rng)
+        check_dtype(dtype)
         W = init_weight(in_features, out_features, init, rng)
         self.parameters = {"W": W.astype(dtype)}
         if bias:
@@ -67,7 +87,7 @@ class Activation:
     """One of ACTIVATIONS, applied to each entry; nothing to learn."""
 
     def __init__(self, name):
-        if name not in ACTIVATIONS:
+        if not isinstance(name, str) or name not in ACTIVATIONS:
             raise ValueError(f"activation is {name!r}; it must be one of {', '.join(ACTIVATIONS)}")
         self.parameters, self.gradients = {}, {}
         self.forward_function, self.backward_function = ACTIVATIONS[name]
@@ -84,6 +104,10 @@ class BatchNorm:
     """Batch normalisation with learnt scale gamma and shift beta, and running statistics."""
 
     def __init__(self, num_features, dtype, momentum=0.1, eps=1e-5):
+        check_whole(num_features=num_features)
+        check_dtype(dtype)
+        check_number("momentum", momentum, 0, 1, "[]")
+        check_number("eps", eps, ends="()")
         self.parameters = {
             "gamma": np.ones(num_features, dtype),
             "beta": np.zeros(num_features, dtype),
@@ -94,8 +118,12 @@ class BatchNorm:
         self.momentum, self.eps = momentum, eps
 
     def forward(self, x, train):
-        running = (self.running_mean, self.running_var, self.momentum, self.eps)
-        out, self.cache = batchnorm_forward(x, *self.parameters.values(), *running, train)
+        gamma, beta = self.parameters["gamma"], self.parameters["beta"]
+        check_shape("x", x, (None, len(gamma)))
+        running = (self.running_mean, self.running_var)
+        out, self.cache = batchnorm_forward(
+            x, gamma, beta, *running, self.momentum, self.eps, train
+        )
         return out
 
     def backward(self, dout):
@@ -108,8 +136,8 @@ class Dropout:
     """Drop each entry with probability p while training; its masks come from rng."""
 
     def __init__(self, p, rng):
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout is {p}; the probability of dropping must be in [0, 1)")
+        check_number("dropout", p, 0, 1)
+        check_rng(rng)
         self.parameters, self.gradients = {}, {}
         self.p, self.rng = p, rng
 
@@ -126,20 +154,17 @@ def make_layers(layer_sizes, activation, init, batchnorm, dropout, dtype, rng):
 
     A linear layer that batch norm follows has no bias: the mean it would shift is subtracted.
     """
-    if len(layer_sizes) < 2 or min(layer_sizes) < 1:
-        raise ValueError(f"layer_sizes is {tuple(layer_sizes)}; it needs 2 or more sizes ≥ 1")
-    layers = []
-    for depth, (fan_in, fan_out) in enumerate(pairwise(layer_sizes), start=1):
-        hidden = depth < len(layer_sizes) - 1
-        bias = not (hidden and batchnorm)
-        layers.append(Linear(fan_in, fan_out, init, rng, dtype, bias))
-        if hidden and batchnorm:
-            layers.append(BatchNorm(fan_out, dtype))
-        if hidden:
-            layers.append(Activation(activation))
-        if hidden and dropout:
+    *hidden_sizes, num_classes = layer_sizes[1:]
+    layers, width = [], layer_sizes[0]
+    for size in hidden_sizes:
+        layers.append(Linear(width, size, init, rng, dtype, bias=not batchnorm))
+        if batchnorm:
+            layers.append(BatchNorm(size, dtype))
+        layers.append(Activation(activation))
+        if dropout:
             layers.append(Dropout(dropout, rng))
-    return layers
+        width = size
+    return [*layers, Linear(width, num_classes, init, rng, dtype)]
 
 
 class Sequential:
@@ -151,23 +176,39 @@ class Sequential:
 
     def __init__(self, layers):
         self.layers = list(layers)
+        shapes = [layer.parameters["W"].shape for layer in self.layers if isinstance(layer, Linear)]
+        if not shapes:
+            raise ValueError(f"layers has {len(self.layers)} layers, none of them Linear")
+        self.layer_sizes = (shapes[0][0], *(fan_out for _, fan_out in shapes))
+        if len(self.parameters()) < sum(len(layer.parameters) for layer in self.layers):
+            raise ValueError("two batch norms follow the same Linear; their names would be equal")
 
     def forward(self, x, train=False):
         """Return logits (N, K) for x (N, D); train switches dropout and batch statistics on."""
+        x = np.asarray(x)
+        check_shape("x", x, (None, self.layer_sizes[0]))
+        self.num_examples = len(x)
         for layer in self.layers:
             x = layer.forward(x, train)
         return x
 
     def backward(self, dlogits):
         """Fill every layer's gradients from dL/dlogits (N, K), after forward(x, train=True)."""
-        for layer in reversed(self.layers[1:]):
+        check_shape("dlogits", dlogits, (self.num_examples, self.layer_sizes[-1]))
+        first, *others = self.layers
+        for layer in reversed(others):
             dlogits = layer.backward(dlogits)
-        self.layers[0].backward(dlogits, need_dx=False)  # nobody asks for dL/dx of the data
+        if isinstance(first, Linear):
+            first.backward(dlogits, need_dx=False)  # nobody asks for dL/dx of the data
+        else:
+            first.backward(dlogits)
 
     def _collect(self, attribute):
+        """Return {name and number of the last Linear: array} over all layers."""
         depth, collected = 0, {}
         for layer in self.layers:
-            depth += isinstance(layer, Linear)
+            if isinstance(layer, Linear):
+                depth += 1
             for name, array in getattr(layer, attribute).items():
                 collected[f"{name}{depth}"] = array
         return collected
@@ -195,11 +236,17 @@ class MLP(Sequential):
         dtype=np.float32,
         rng,
     ):
-        self.layer_sizes = tuple(layer_sizes)
-        super().__init__(make_layers(layer_sizes, activation, init, batchnorm, dropout, dtype, rng))
+        sizes = tuple(layer_sizes)
+        if len(sizes) < 2 or not all(isinstance(n, Integral) and n > 0 for n in sizes):
+            raise ValueError(f"layer_sizes is {sizes}; it needs 2 or more sizes ≥ 1")
+        check_number("dropout", dropout, 0, 1)
+        Activation(activation)  # refuses an unknown name, even where there is no hidden layer
+        super().__init__(make_layers(sizes, activation, init, batchnorm, dropout, dtype, rng))
 
     def predict(self, x, batch_size=2_000):
         """Return the most probable class (N,) for x (N, D)."""
+        x = np.asarray(x)
         check_shape("x", x, (None, self.layer_sizes[0]))
+        check_whole(batch_size=batch_size)
         parts = [x[i : i + batch_size] for i in range(0, len(x), batch_size)]
         return np.concatenate([self.forward(part).argmax(axis=1) for part in parts])

@@ -12,24 +12,35 @@ import numpy as np
 
 from assignment1_perceptron_mlp.numpy_layers import (
     check_labels,
+    check_number,
+    check_rng,
     check_shape,
+    check_whole,
     cross_entropy_backward,
     cross_entropy_forward,
 )
 from assignment1_perceptron_mlp.numpy_optim import clip_gradients
 
 
-def check_data(name, x, y, num_features, num_classes):
-    """Raise ValueError unless x is (N, num_features) finite numbers and y fits it."""
-    check_shape(name, x, (None, num_features))
-    check_labels(y, len(x), num_classes)
+def check_data(name, data, num_features, num_classes):
+    """Return data = (x, y) as arrays; raise ValueError unless x is (N, num_features) finite
+    numbers and y is (N,) labels."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ValueError(f"{name} is a {type(data).__name__}; it must be a pair (x, y)")
+    x, y = np.asarray(data[0]), np.asarray(data[1])
+    check_shape(f"{name}'s x", x, (None, num_features))
+    if x.dtype.kind not in "uif":
+        raise ValueError(f"{name}'s x has dtype {x.dtype}; it must be real numbers")
+    check_labels(y, len(x), num_classes, f"{name}'s y")
     if not np.isfinite(x.sum(dtype=np.float64)):
-        raise ValueError(f"{name} contains NaN or infinity; every feature must be finite")
+        raise ValueError(f"{name}'s x contains NaN or infinity; every feature must be finite")
+    return x, y
 
 
 def train_step(model, optimizer, x, y, label_smoothing=0.0, max_grad_norm=None):
     """Make one step on the batch x (N, D), y (N,); return its mean loss in nats."""
-    logits = model.forward(x, train=True)
+    check_number("label_smoothing", label_smoothing, 0, 1, "[]")
+    logits = model.forward(x, train=True)  # (N, K)
     loss, cache = cross_entropy_forward(logits, y, label_smoothing)
     model.backward(cross_entropy_backward(cache))
     grads = model.gradients()
@@ -40,89 +51,105 @@ def train_step(model, optimizer, x, y, label_smoothing=0.0, max_grad_norm=None):
 
 
 def evaluate(model, x, y, batch_size=2_000):
-    """Return mean cross-entropy in nats and accuracy (a fraction) on x (N, D), y (N,)."""
+    """Return mean cross-entropy in nats and accuracy (a fraction) on x (N, D), y (N,).
+
+    An example whose logits are not finite makes the loss NaN or infinite and counts as wrong.
+    """
+    x, y = np.asarray(x), np.asarray(y)
     check_shape("x", x, (None, model.layer_sizes[0]))
-    total_loss = correct = 0.0
+    check_labels(y, len(x), model.layer_sizes[-1])
+    check_whole(batch_size=batch_size)
+    total_loss, correct = 0.0, 0
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
         logits = model.forward(x[part])
         total_loss += cross_entropy_forward(logits, y[part])[0] * len(logits)
-        correct += (logits.argmax(axis=1) == y[part]).sum()
-    return total_loss / len(x), float(correct / len(x))
+        right = (logits.argmax(axis=1) == y[part]) & np.isfinite(logits).all(axis=1)
+        correct += int(right.sum())
+    return total_loss / len(x), correct / len(x)
+
+
+def batches(num_examples, batch_size, rng):
+    """Yield the indices (batch_size,) of one batch after the other, once through all examples in
+    random order; a short last batch is left out."""
+    order = rng.permutation(num_examples)
+    for start in range(0, num_examples - batch_size + 1, batch_size):
+        yield order[start : start + batch_size]
+
+
+def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every):
+    """Raise ValueError on arguments of fit that do not fit each other; train, val are checked."""
+    check_whole(num_epochs=num_epochs, batch_size=batch_size)
+    if batch_size > len(train[0]):
+        raise ValueError(f"batch_size is {batch_size}; it must be 1 … {len(train[0])} examples")
+    if eval_every is not None:
+        check_whole(eval_every=eval_every)
+    check_rng(rng)
+    if hasattr(schedule, "update") and val is None:
+        raise ValueError(f"schedule is {schedule}, which follows the validation loss; val is None")
 
 
 def fit(
     model,
     optimizer,
-    x,
-    y,
+    train,
+    val=None,
     *,
     num_epochs,
     batch_size,
     rng,
-    x_val=None,
-    y_val=None,
     schedule=None,
     augment=None,
-    label_smoothing=0.0,
-    max_grad_norm=None,
+    step=train_step,
     eval_every=None,
 ):
     """Train in shuffled batches and return a history, one entry per evaluation.
 
     Args:
-        x, y: (N, D) features and (N,) integer labels; x_val, y_val likewise, never trained on.
+        train: (x, y), features (N, D) and integer labels (N,); val likewise, never trained on.
         num_epochs: passes over the data; batch_size: examples (a short last batch is left out).
         rng: numpy Generator that shuffles, and is handed to augment.
-        schedule: step → learning rate; one with an update method is told each validation loss.
-        augment: (batch, rng) → batch of the same shape, applied to training batches only.
+        schedule: steps made so far → learning rate; one with `update` is told each validation loss.
+        augment: (x of a batch, rng) → the same shape, applied to training batches only.
+        step: (model, optimizer, x, y) → loss, for example partial(train_step, label_smoothing=0.1).
         eval_every: steps between evaluations; an epoch where None.
-    Returns: dict of arrays: step, learning_rate, train_loss (mean over the batches since the last
-        entry, as they were trained on), seconds (of training alone, from the start), and with
+    Returns: dict of arrays: epoch, step, learning_rate, train_loss (mean over the batches since the
+        last entry, as they were trained on), seconds (of training alone, from the start), and with
         validation data val_loss and val_accuracy.
-    Raises: ValueError on data that does not fit; FloatingPointError, naming the step, when the
+    Raises: ValueError on arguments that do not fit; FloatingPointError, naming the step, when the
         loss is no longer finite.
     """
     num_features, num_classes = model.layer_sizes[0], model.layer_sizes[-1]
-    check_data("x", x, y, num_features, num_classes)
-    if x_val is not None and y_val is None:
-        raise ValueError("x_val is given without y_val; both are needed")
-    if x_val is not None:
-        check_data("x_val", x_val, y_val, num_features, num_classes)
-    elif hasattr(schedule, "update"):
-        raise ValueError("schedule follows the validation loss; it needs x_val and y_val")
-    if not 1 <= batch_size <= len(x):
-        raise ValueError(f"batch_size is {batch_size}; it must be 1 … {len(x)}, the examples in x")
-    for name, number in {"num_epochs": num_epochs, "eval_every": eval_every}.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is {number}; it must be 1 or more")
+    x, y = train = check_data("train", train, num_features, num_classes)
+    val = val if val is None else check_data("val", val, num_features, num_classes)
+    check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every)
+
     steps_per_epoch = len(x) // batch_size
     num_steps, eval_every = num_epochs * steps_per_epoch, eval_every or steps_per_epoch
-    history, losses, seconds = [], [], 0.0
-    for step in range(num_steps):
-        started = time.perf_counter()
-        if step % steps_per_epoch == 0:
-            order = rng.permutation(len(x))
-        if schedule is not None:
-            optimizer.learning_rate = schedule(step)
-        start = step % steps_per_epoch * batch_size
-        batch = order[start : start + batch_size]
-        x_batch = x[batch] if augment is None else augment(x[batch], rng)
-        loss = train_step(model, optimizer, x_batch, y[batch], label_smoothing, max_grad_norm)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at step {step} (learning rate {optimizer.learning_rate:.3g}); "
-                "lower the learning rate or check the data"
-            )
-        losses.append(loss)
-        seconds += time.perf_counter() - started
-        if (step + 1) % eval_every == 0 or step + 1 == num_steps:
-            row = {"step": step + 1, "learning_rate": optimizer.learning_rate}
-            row |= {"train_loss": float(np.mean(losses)), "seconds": seconds}
-            if x_val is not None:
-                row["val_loss"], row["val_accuracy"] = evaluate(model, x_val, y_val)
-                if hasattr(schedule, "update"):
-                    schedule.update(row["val_loss"])
-            history.append(row)
-            losses = []
+    history, losses, seconds, done = [], [], 0.0, 0
+    for _ in range(num_epochs):
+        for batch in batches(len(x), batch_size, rng):
+            started = time.perf_counter()
+            if schedule is not None:
+                optimizer.learning_rate = schedule(done)
+            x_batch = x[batch] if augment is None else augment(x[batch], rng)
+            loss = step(model, optimizer, x_batch, y[batch])
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss is {loss} at step {done} (learning rate "
+                    f"{optimizer.learning_rate:.3g}); lower the learning rate or check the data"
+                )
+            losses.append(loss)
+            seconds += time.perf_counter() - started
+            done += 1
+            if done % eval_every == 0 or done == num_steps:
+                row = {"epoch": done / steps_per_epoch, "step": done}
+                row |= {"learning_rate": optimizer.learning_rate}
+                row |= {"train_loss": float(np.mean(losses)), "seconds": seconds}
+                if val is not None:
+                    row["val_loss"], row["val_accuracy"] = evaluate(model, *val)
+                    if hasattr(schedule, "update"):
+                        schedule.update(row["val_loss"])
+                history.append(row)
+                losses = []
     return {key: np.array([row[key] for row in history]) for key in history[0]}

@@ -299,44 +299,13 @@ def test_any_integer_type_is_a_label(integer):
     assert layers.cross_entropy_backward(cache).shape == (3, 4)
 
 
-# ---- bad input ----
+# ---- bad input: what would otherwise go wrong without a word ----
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((4, 3), r"x has shape \(4, 3\) and W \(2, 5\); x must be \(N ≥ 1, 2\)"),
-        ((0, 2), r"x has shape \(0, 2\)"),
-        ((2,), r"x has shape \(2,\)"),
-        ((1, 4, 2), r"x has shape \(1, 4, 2\)"),
-    ],
-)
-def test_linear_refuses_a_wrong_shape(shape, message):
-    with pytest.raises(ValueError, match=message):
-        layers.linear_forward(np.zeros(shape), np.zeros((2, 5)))
-
-
-@pytest.mark.parametrize("shape", [(3, 5), (4, 2), (4,), (0, 5)])
-def test_linear_backward_refuses_a_wrong_dout(shape):
-    cache = layers.linear_forward(np.zeros((4, 2)), np.zeros((2, 5)))[1]
-    with pytest.raises(ValueError, match=r"dout has shape .*; it must be \(4, 5\)"):
-        layers.linear_backward(np.zeros(shape), cache)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_refuse_a_wrong_dout(name):
-    cache = getattr(layers, f"{name}_forward")(np.zeros((4, 5)))[1]
-    with pytest.raises(ValueError, match=r"dout has shape \(5,\); it must be \(4, 5\)"):
-        getattr(layers, f"{name}_backward")(np.zeros(5), cache)
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,), (1, 2, 3)])
-def test_softmax_and_cross_entropy_refuse_a_wrong_shape(shape):
-    message = r"logits has shape .*; it must be \(≥1, ≥1\)"
-    with pytest.raises(ValueError, match=message):
-        layers.softmax(np.zeros(shape))
-    with pytest.raises(ValueError, match=message):
-        layers.cross_entropy_forward(np.zeros(shape), np.zeros(len(np.zeros(shape)), int))
+@pytest.mark.parametrize("shape", [(4, 1), (4,), (1, 5), (1,), ()])
+def test_linear_refuses_a_bias_that_would_broadcast(shape):
+    with pytest.raises(ValueError, match=r"b has shape .*; it must be \(5,\)"):
+        layers.linear_forward(np.zeros((4, 2)), np.zeros((2, 5)), np.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -353,15 +322,3 @@ def test_softmax_and_cross_entropy_refuse_a_wrong_shape(shape):
 def test_cross_entropy_refuses_bad_labels(y, message):
     with pytest.raises(ValueError, match=message):
         layers.cross_entropy_forward(np.zeros((3, 3)), np.array(y))
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
-def test_dropout_refuses_what_is_no_probability_below_one(p):
-    with pytest.raises(ValueError, match=rf"p is {p}; .* must be in \[0, 1\)"):
-        layers.dropout_forward(np.zeros((2, 2)), p, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("label_smoothing", [-0.1, 1.1, float("nan")])
-def test_cross_entropy_refuses_a_bad_label_smoothing(label_smoothing):
-    with pytest.raises(ValueError, match=r"label_smoothing is .*; it must be in \[0, 1\]"):
-        layers.cross_entropy_forward(np.zeros((2, 2)), np.array([0, 1]), label_smoothing)

@@ -5,18 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim import lr_scheduler
 
 from assignment1_perceptron_mlp.numpy_optim import (
     SGD,
     Adam,
-    ReduceOnPlateau,
     clip_gradients,
-    constant,
-    piecewise_linear,
-    step_decay,
-    triangular,
-    warmup_cosine,
 )
 
 SHAPES = [{"W1": (1, 1), "b1": (1,)}, {"W1": (7, 5), "b1": (5,), "W2": (5, 3), "b2": (3,)}]
@@ -129,88 +122,6 @@ def test_steps_are_in_place_and_keep_float32(make):
     assert (W < 1).all()
 
 
-# ---- schedules ----
-
-
-def torch_rates(make_scheduler, learning_rate, num_steps):
-    """Return the rates that a torch scheduler gives before each of num_steps steps."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=learning_rate)
-    scheduler, rates = make_scheduler(optimizer), []
-    for _ in range(num_steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return rates
-
-
-def warmup_then_cosine(optimizer):
-    """Compose torch's own linear warm-up over 10 steps and cosine over 40."""
-    return lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=9),
-            lr_scheduler.CosineAnnealingLR(optimizer, T_max=40),
-        ],
-        milestones=[10],
-    )
-
-
-SCHEDULES = {
-    "constant": (constant(0.2), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
-    "step": (step_decay(0.2, 7, 0.3), lambda o: lr_scheduler.StepLR(o, 7, 0.3)),
-    "cosine": (warmup_cosine(0.2, 50), lambda o: lr_scheduler.CosineAnnealingLR(o, 50)),
-    "warm-up and cosine": (warmup_cosine(0.2, 50, 10), warmup_then_cosine),
-    "linear": (
-        piecewise_linear((0, 20), (0.2, 0.02)),
-        lambda o: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=20),
-    ),
-    "triangular": (
-        triangular(0.01, 0.2, 8),
-        lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.2, step_size_up=8, cycle_momentum=False),
-    ),
-}
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch steps composed schedules early
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_equal_torch_at_every_step(name):
-    schedule, make_scheduler = SCHEDULES[name]
-    expected = torch_rates(make_scheduler, 0.2, 50)
-    np.testing.assert_allclose([schedule(t) for t in range(50)], expected, rtol=1e-12, atol=1e-15)
-
-
-def test_schedules_at_their_knots():
-    warm = warmup_cosine(0.4, num_steps=100, warmup_steps=20)
-    assert warm(0) == pytest.approx(0.02)  # never 0, or the first step would be wasted
-    assert warm(19) == warm(20) == pytest.approx(0.4)
-    assert warm(60) == pytest.approx(0.2)
-    assert warm(100) == warm(500) == pytest.approx(0.0)
-    steps = step_decay(1.0, 10, 0.5)
-    assert [steps(t) for t in (0, 9, 10, 19, 20)] == [1.0, 1.0, 0.5, 0.5, 0.25]
-    cycle = triangular(1e-5, 1e-1, 500)
-    for t, rate in ((0, 1e-5), (500, 1e-1), (1000, 1e-5), (1250, 0.050005), (1500, 1e-1)):
-        assert cycle(t) == pytest.approx(rate)
-    lines = piecewise_linear([0, 5, 15], [0.0, 1.0, 0.2])
-    for t, rate in ((0, 0.0), (5, 1.0), (10, 0.6), (15, 0.2), (99, 0.2)):
-        assert lines(t) == pytest.approx(rate)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8, 0.9]), min_size=1, max_size=30), st.integers(0, 3)
-)
-def test_reduce_on_plateau_equals_torch(val_losses, patience):
-    ours = ReduceOnPlateau(0.1, factor=0.5, patience=patience)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    theirs = lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=0.5, patience=patience, threshold=0, eps=0
-    )
-    for step, val_loss in enumerate(val_losses):
-        ours.update(val_loss)
-        theirs.step(val_loss)
-        assert ours(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
-
-
 # ---- clipping ----
 
 
@@ -249,15 +160,6 @@ PARAMS = {"W1": np.zeros((3, 2)), "b1": np.zeros(2)}
         (lambda: SGD(PARAMS, 0.1, weight_decay=-1), "weight_decay is -1; it must be 0 or more"),
         (lambda: Adam(PARAMS, betas=(0.9, 1.0)), r"beta2 is 1\.0; it must be in \[0, 1\)"),
         (lambda: clip_gradients(PARAMS, 0), "max_norm is 0; it must be above 0"),
-        (lambda: piecewise_linear([0, 5], [1.0]), r"knots is \[0, 5\]; it must rise"),
-        (lambda: piecewise_linear([5, 0], [1.0, 2.0]), r"knots is \[5, 0\]; it must rise"),
-        (lambda: piecewise_linear([], []), r"knots is \[\]; it must rise"),
-        (lambda: step_decay(0.1, 0), "step_size is 0; it must be 1 or more"),
-        (lambda: triangular(0.1, 0.2, 0), "half_cycle is 0; it must be 1 or more"),
-        (lambda: warmup_cosine(0.1, 0), "num_steps is 0; it must be 1 or more"),
-        (lambda: warmup_cosine(0.1, 5, 6), "warmup_steps is 6; it must be 0 … 5"),
-        (lambda: ReduceOnPlateau(0.1, factor=2), r"factor is 2; it must be in \[0, 1\)"),
-        (lambda: ReduceOnPlateau(0.1, patience=-1), "patience is -1; it must be 0 or more"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(make, message):

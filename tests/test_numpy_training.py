@@ -1,13 +1,16 @@
 """Tests of the training loop and of evaluation in batches."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from assignment1_perceptron_mlp.numpy_layers import cross_entropy_backward, cross_entropy_forward
 from assignment1_perceptron_mlp.numpy_mlp import MLP
-from assignment1_perceptron_mlp.numpy_optim import SGD, Adam, ReduceOnPlateau, warmup_cosine
+from assignment1_perceptron_mlp.numpy_optim import SGD, Adam
 from assignment1_perceptron_mlp.numpy_training import evaluate, fit, train_step
+from assignment1_perceptron_mlp.schedules import ReduceOnPlateau, WarmupCosine
 
 SIZES = (6, 16, 3)
 
@@ -27,18 +30,18 @@ def make_mlp(seed=1, dtype=np.float32, **kwargs):
 def run_fit(model=None, x=None, y=None, optimizer=None, **kwargs):
     """Call fit with small defaults."""
     model = model or make_mlp()
-    x, y = make_data() if x is None else (x, y)
+    train = make_data() if x is None else (x, y)
     kwargs = {"num_epochs": 3, "batch_size": 32, "rng": np.random.default_rng(2), **kwargs}
-    return fit(model, optimizer or SGD(model.parameters(), 0.1, 0.9), x, y, **kwargs)
+    return fit(model, optimizer or SGD(model.parameters(), 0.1, 0.9), train, **kwargs)
 
 
 def test_fit_learns_and_returns_one_history_entry_per_evaluation():
     x_val, y_val = make_data(seed=5)
     model = make_mlp()
     before = evaluate(model, x_val, y_val)[1]
-    history = run_fit(model, x_val=x_val, y_val=y_val, num_epochs=5)
+    history = run_fit(model, val=(x_val, y_val), num_epochs=5)
     assert history.keys() == {
-        "step", "learning_rate", "train_loss", "seconds", "val_loss", "val_accuracy",
+        "epoch", "step", "learning_rate", "train_loss", "seconds", "val_loss", "val_accuracy",
     }  # fmt: skip
     np.testing.assert_array_equal(history["step"], [7, 14, 21, 28, 35])  # 240 // 32 = 7 per epoch
     assert all(values.shape == (5,) for values in history.values())
@@ -48,7 +51,7 @@ def test_fit_learns_and_returns_one_history_entry_per_evaluation():
 
 
 def test_without_validation_data_the_history_has_no_validation_entries():
-    assert run_fit().keys() == {"step", "learning_rate", "train_loss", "seconds"}
+    assert run_fit().keys() == {"epoch", "step", "learning_rate", "train_loss", "seconds"}
 
 
 def test_evaluations_every_few_steps_include_the_last_step():
@@ -81,8 +84,9 @@ def test_a_float64_fit_equals_torch_from_the_same_start():
     x, y = make_data(dtype=np.float64)
     model = make_mlp(dtype=np.float64)
     W = {n: torch.tensor(p, requires_grad=True) for n, p in model.parameters().items()}
-    schedule = warmup_cosine(0.2, 21, 5)
-    history = run_fit(model, x, y, schedule=schedule, label_smoothing=0.1, max_grad_norm=0.5)
+    schedule = WarmupCosine(0.2, 21, 5)
+    step_function = partial(train_step, label_smoothing=0.1, max_grad_norm=0.5)
+    history = run_fit(model, x, y, schedule=schedule, step=step_function)
     optimizer = torch.optim.SGD(W.values(), lr=0.2, momentum=0.9)
     rng, x_torch, y_torch, losses = np.random.default_rng(2), *map(torch.tensor, (x, y)), []
     for step in range(21):
@@ -124,7 +128,7 @@ def test_the_schedule_sets_the_rate_and_plateau_hears_each_validation_loss():
             super().update(val_loss)
 
     x_val, y_val = make_data(seed=5)
-    history = run_fit(schedule=Listening(0.1, patience=0), x_val=x_val, y_val=y_val, num_epochs=9)
+    history = run_fit(schedule=Listening(0.1, patience=0), val=(x_val, y_val), num_epochs=9)
     assert told == list(history["val_loss"])
     assert history["learning_rate"][-1] < 0.1
 
@@ -137,7 +141,7 @@ def test_augment_sees_training_batches_only():
         return batch
 
     x_val, y_val = make_data(50, seed=5)
-    run_fit(num_epochs=1, augment=augment, x_val=x_val, y_val=y_val)
+    run_fit(num_epochs=1, augment=augment, val=(x_val, y_val))
     assert seen == [(32, 6)] * 7
 
 
@@ -179,24 +183,30 @@ def bad(x=None, y=None, **kwargs):
 
 X, Y = make_data()
 BAD_INPUT = {
-    "features": (bad(X[:, :5], Y), r"x has shape \(240, 5\); it must be \(≥1, 6\)"),
-    "images": (bad(X.reshape(240, 2, 3), Y), r"x has shape \(240, 2, 3\); it must be \(≥1, 6\)"),
-    "empty": (bad(X[:0], Y[:0]), r"x has shape \(0, 6\); it must be \(≥1, 6\)"),
-    "label count": (bad(X, Y[:-1]), r"y has shape \(239,\); it must be \(240,\)"),
+    "features": (bad(X[:, :5], Y), r"train's x has shape \(240, 5\); it must be \(≥1, 6\)"),
+    "images": (
+        bad(X.reshape(240, 2, 3), Y),
+        r"train's x has shape \(240, 2, 3\); it must be \(≥1, 6\)",
+    ),
+    "empty": (bad(X[:0], Y[:0]), r"train's x has shape \(0, 6\); it must be \(≥1, 6\)"),
+    "label count": (bad(X, Y[:-1]), r"train's y has shape \(239,\); it must be \(240,\)"),
     "label too high": (bad(X, Y + 1), r"the label 3; labels must be 0 … 2"),
     "label negative": (bad(X, Y - 1), r"the label -1; labels must be 0 … 2"),
-    "label type": (bad(X, Y.astype(float)), "y has dtype float64; labels must be integers"),
-    "NaN": (bad(np.where(X > 3, np.nan, X), Y), "x contains NaN or infinity"),
-    "infinity": (bad(np.where(X > 3, np.inf, X), Y), "x contains NaN or infinity"),
-    "batch of none": (bad(X, Y, batch_size=0), "batch_size is 0; it must be 1 … 240"),
+    "label type": (bad(X, Y.astype(float)), "train's y has dtype float64; labels must be integers"),
+    "NaN": (bad(np.where(X > 3, np.nan, X), Y), "train's x contains NaN or infinity"),
+    "infinity": (bad(np.where(X > 3, np.inf, X), Y), "train's x contains NaN or infinity"),
+    "batch of none": (
+        bad(X, Y, batch_size=0),
+        "batch_size is 0; it must be a whole number",
+    ),
     "batch too large": (bad(X, Y, batch_size=241), "batch_size is 241; it must be 1 … 240"),
-    "no epochs": (bad(X, Y, num_epochs=0), "num_epochs is 0; it must be 1 or more"),
-    "eval_every": (bad(X, Y, eval_every=-1), "eval_every is -1; it must be 1 or more"),
-    "NaN in x_val": (bad(X, Y, x_val=X * np.nan, y_val=Y), "x_val contains NaN or infinity"),
-    "no y_val": (bad(X, Y, x_val=X), "x_val is given without y_val"),
+    "no epochs": (bad(X, Y, num_epochs=0), "num_epochs is 0; it must be a whole number, 1"),
+    "eval_every": (bad(X, Y, eval_every=-1), "eval_every is -1; it must be a whole number, 1"),
+    "NaN in x_val": (bad(X, Y, val=(X * np.nan, Y)), "val's x contains NaN or infinity"),
+    "no y_val": (bad(X, Y, val=X), r"val is a ndarray; it must be a pair \(x, y\)"),
     "deaf plateau": (
         bad(X, Y, schedule=ReduceOnPlateau(0.1)),
-        "schedule follows .* it needs x_val",
+        "schedule is .* which follows the validation loss; val is None",
     ),
 }
 
