@@ -176,7 +176,8 @@ def check_part(name, part, net):
     D, K = first.shape[1], len(last)
     if shape(x) != (len(x), D) or shape(y) != (len(x), K) or len(x) == 0:
         raise ValueError(
-            f"{name} has x {shape(x)} and y {shape(y)}; this net needs (N, {D}) and (N, {K}), N >= 1"
+            f"{name} has x {shape(x)} and y {shape(y)}; "
+            f"this net needs (N, {D}) and (N, {K}) with N >= 1"
         )
     if not x.dtype == y.dtype == first.dtype:
         raise ValueError(f"{name} has {x.dtype} and {y.dtype}; this net needs {first.dtype}")

@@ -236,7 +236,7 @@ def test_divergence_of_the_last_step_is_seen_in_validation():
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
 def test_no_loss_that_is_not_finite_passes(loss):
     check_finite(1.0, "training", 3, 0.1)
-    with pytest.raises(FloatingPointError, match="training loss is .* at step 3 .*0.1; lower"):
+    with pytest.raises(FloatingPointError, match=r"training loss is .* at step 3 .*0.1; lower"):
         check_finite(loss, "training", 3, 0.1)
 
 
