@@ -1,11 +1,3 @@
-"""Helpers that several notebooks use: data, plotting, experiments, checks, profiles, results."""
+"""Helpers that several notebooks use: data, profiles, sweeps, records, checks, plots, training."""
 
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {  # the prefix of a metric's id, and the folder of its notebook
-    "a1": "assignment1_perceptron_mlp",
-    "a2": "assignment2_pytorch_cnn_rnn",
-    "a3": "assignment3_lstm_gan",
-    "cw": "cw_vae_dcgan",
-}
+import shared.source_hash  # noqa: F401  # first: it notes which files are there, before any is read

@@ -15,6 +15,7 @@ import numpy as np
 
 from shared import stand_ins
 from shared.data_sources import SOURCES, DataError, check, fetch
+from shared.environment import current_profile, data_root, note_input
 from shared.generators import palindromes as palindromes
 from shared.generators import two_gaussians as two_gaussians
 
@@ -54,15 +55,6 @@ class TextData:
     is_stand_in: bool
 
 
-def data_root() -> Path:
-    """Return the data folder: $COURSE_DATA, else data/ in the repository root.
-
-    A relative COURSE_DATA counts from the repository root, wherever a notebook runs.
-    """
-    repository = Path(__file__).resolve().parents[1]
-    return repository / Path(os.environ.get("COURSE_DATA") or "data").expanduser()
-
-
 def _is_there(name: str) -> list[bool]:
     """Return, for each file of a data set, whether the data folder has it."""
     folder = os.environ.get("COURSE_DATA")
@@ -73,8 +65,6 @@ def _is_there(name: str) -> list[bool]:
 
 def find_source(name: str) -> str:
     """Return what a loader would read now: "real", "stand-in" or "missing" (wholly or partly)."""
-    from shared.profiles import current_profile  # here, as profiles imports this module
-
     if name not in SOURCES:
         raise ValueError(f"name is {name!r}; it must be one of {', '.join(SOURCES)}")
     there = _is_there(name)
@@ -92,8 +82,20 @@ def describe_sources(names: tuple[str, ...]) -> str:
     return ", ".join(phrases)
 
 
+def available_sources() -> dict[str, str]:
+    """Return what a loader would read now for each data set; "unusable" where it would raise."""
+    sources = {}
+    for name in SOURCES:
+        try:
+            sources[name] = find_source(name)
+        except DataError:
+            sources[name] = "unusable"
+    return sources
+
+
 def _load(name: str, read_real: Callable, stand_in: Callable) -> tuple:
     """Return what the reader returns, then the name, is_stand_in and a note on the source."""
+    note_input(f"{name}: {find_source(name)}")
     if find_source(name) == "stand-in":
         return stand_in(), stand_ins.NAMES[name], True, "the real data is not in the data folder"
     if not any(_is_there(name)):

@@ -1,82 +1,168 @@
-"""The one way in which notebooks run ablations: every setting with every seed, kept on disk.
+"""The one way in which notebooks run ablations, and what one says about the rows afterwards.
 
-A finished run is found again only if nothing it can see has changed: its source, the globals it
-reads (arrays by their content), the modules of this project behind them, profile and versions.
+`sweep` runs every setting with every seed and keeps finished runs on disk. A kept run is found
+again only where it must come out the same: a notebook's state is what its executed cells made, so
+the key is the sequence of cells executed in this kernel, the code of our modules as imported, the
+profile, the versions, the data sets, the setting and the seed. No code is looked into. What it
+cannot see is a file that a cell reads by itself; a loader of ours notes what it reads.
 """
 
 from __future__ import annotations
 
-import inspect
+import datetime
+import hashlib
+import linecache
+import math
 import os
 import sys
 import time
-import types
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 import numpy as np
-import torch
+import pandas as pd
+from IPython import get_ipython
 from tqdm.auto import tqdm
 
-from shared import FOLDERS, ROOT
-from shared.profiles import current_profile
-from shared.source_hash import source_hash
+from shared import environment
+from shared.data import available_sources
+from shared.source_hash import code_hash, imported_hashes
 
-PACKAGES = {"shared", *FOLDERS.values()}
-CACHE = ROOT / "build" / "sweeps"
-
-
-def _module_hashes(name: str | None, found: dict) -> dict:
-    """Collect in found the hash of this project's module `name` and of those it imports."""
-    module = sys.modules.get(name or "")
-    if name in found or module is None or name.partition(".")[0] not in PACKAGES:
-        return found
-    found[name] = source_hash(Path(module.__file__))
-    for value in list(vars(module).values()):
-        attribute = "__name__" if isinstance(value, types.ModuleType) else "__module__"
-        _module_hashes(getattr(value, attribute, None), found)
-    return found
+_sweeps_in_cell = {"cell": None, "count": 0}
 
 
-def _seen_by(function: types.FunctionType, seen: dict) -> dict:
-    """Collect in seen the source of function and the value of every global that it reads."""
-    key = f"{function.__qualname__}, line {function.__code__.co_firstlineno}"
-    if key in seen:
-        return seen
+def _cell_hash(source: str) -> str:
     try:
-        source = inspect.getsource(function)
-    except OSError:  # made by a decorator such as dataclass: there is no source to read
-        seen[key] = (
-            function.__code__.co_code,
-            repr((function.__defaults__, function.__code__.co_consts)),
+        return code_hash(source)
+    except SyntaxError:  # a top-level await, say: its text is its code
+        return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _is_running(shell, cell: str) -> bool:
+    """Return whether we were called by the cell itself, and not by a widget's callback, say."""
+    frame = sys._getframe()
+    # a cell's own frame: some versions of IPython call it "<cell line: 1>", with the line of its start
+    while frame and not (
+        frame.f_globals is shell.user_ns and frame.f_code.co_name.startswith(("<module", "<cell"))
+    ):
+        frame = frame.f_back
+    if not frame:
+        return False
+    source = "".join(linecache.getlines(frame.f_code.co_filename))
+    return source.rstrip() in ("", cell.rstrip())  # "": under %%time there is no file
+
+
+def _executed_cells() -> tuple[str, ...] | None:
+    """Return the hash of every cell executed in this kernel, the running one last.
+
+    Runs of the running cell that came directly before this one count once, so that a sweep which
+    was interrupted goes on. None outside a notebook's cell.
+    """
+    shell = get_ipython()
+    cells = shell.history_manager.input_hist_parsed[1:] if shell else []
+    if not cells or not _is_running(shell, cells[-1]):
+        return None
+    hashes = [_cell_hash(cell) for cell in cells]
+    while len(hashes) > 1 and hashes[-2] == hashes[-1]:
+        hashes.pop()
+    return tuple(hashes)
+
+
+def _place_in_cell() -> int:
+    """Return how many sweeps this execution of the cell has begun before."""
+    shell = get_ipython()
+    now = (id(shell), shell.execution_count)
+    if _sweeps_in_cell["cell"] != now:
+        _sweeps_in_cell.update(cell=now, count=0)
+    _sweeps_in_cell["count"] += 1
+    return _sweeps_in_cell["count"] - 1
+
+
+def _plain(value):
+    """Return a value as text that is equal in every kernel; of an object only what it is.
+
+    What made the object is in the cells, so its kind is enough to tell settings apart.
+    """
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return repr([(repr(key), _plain(item)) for key, item in value.items()])
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__ + repr([_plain(item) for item in value])
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return repr((str(value.dtype), np.shape(value), digest))
+    return type(value).__qualname__
+
+
+def _state() -> tuple | None:
+    """Return all that decides a sweep's results but setting and seed; None: keep nothing."""
+    cells = _executed_cells()
+    if cells is None:
+        return None
+    modules = imported_hashes()
+    if modules is None:
+        environment.say_once(
+            "A module changed after this kernel imported it: runs are not kept until it restarts."
         )
-        return seen
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    seen[key] = (source, joblib.hash((function.__defaults__, function.__kwdefaults__, cells)))
-    codes = [function.__code__]
-    for code in codes:  # grows: functions and comprehensions inside are read as well
-        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
-    for name in sorted({name for code in codes for name in code.co_names}):
-        value = function.__globals__.get(name)
-        if getattr(value, "__module__", None) == function.__module__ and callable(value):
-            methods = vars(value).values() if isinstance(value, type) else [value]
-            for method in methods:
-                if isinstance(method, types.FunctionType):
-                    _seen_by(method, seen)
-        elif isinstance(value, types.ModuleType) or callable(value):
-            attribute = "__name__" if isinstance(value, types.ModuleType) else "__module__"
-            _module_hashes(getattr(value, attribute, None), seen)
-        elif value is not None:
-            seen[name] = joblib.hash(value)
-    return seen
+        return None
+    data = (environment.inputs(), available_sources())
+    versions = (environment.versions(), environment.current_profile())
+    return cells, _place_in_cell(), sorted(modules.items()), data, versions
 
 
-def _timed_run(run_one: Callable, fingerprint: str, kwargs: dict) -> dict:
-    """Run once; the cache's key is fingerprint and kwargs."""
+def _file(state: tuple, name: str, setting: dict, seed: int) -> Path:
+    key = hashlib.sha256(repr((state, name, _plain(setting), seed)).encode()).hexdigest()
+    return environment.build_folder() / "sweeps" / f"{key[:32]}.joblib"
+
+
+def _kept(file: Path) -> dict | None:
+    """Return a kept run; None where there is none or where it cannot be read."""
+    if not file.exists():
+        return None
+    try:
+        result = joblib.load(file)
+        return result if "made" in result else None
+    except Exception:  # whatever a damaged pickle raises: the run is made again
+        environment.say_once(f"{file.name} among the kept runs is damaged; it is made again.")
+        return None
+
+
+def _keep(file: Path, result: dict, state: tuple) -> None:
+    """Store a finished run, unless a module came in while it ran (its key would not know it)."""
+    if sorted((imported_hashes() or {}).items()) != state[2]:
+        return
+    try:
+        file.parent.mkdir(exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.part")
+        try:
+            joblib.dump(result, part)
+            os.replace(part, file)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        environment.say_once(f"Runs cannot be kept in {file.parent}: {error.strerror}.")
+
+
+def _run(run_one: Callable[..., dict], name: str, setting: dict, seed: int) -> dict:
+    """Run once, with the seconds it took and when and on what it was made."""
     started = time.perf_counter()
-    metrics = run_one(**kwargs)
-    return {"seconds": time.perf_counter() - started, **metrics}
+    try:
+        metrics = run_one(**setting, seed=seed)
+    except Exception as error:
+        if hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(f"in the run of setting {name!r} with seed {seed}")
+        raise
+    if not isinstance(metrics, dict):
+        raise TypeError(f"run_one returned {type(metrics).__name__}; it must return a dict")
+    made = {
+        "date": datetime.date.today().isoformat(),
+        "device": environment.hardware(),
+        "threads": environment.num_threads(),
+    }
+    return {"seconds": time.perf_counter() - started, **metrics, "made": made}
 
 
 def sweep(
@@ -88,43 +174,130 @@ def sweep(
     """Run every setting with every seed and return one row per run, in that order.
 
     Args:
-        run_one: a plain function; run_one(seed=…, **setting) returns a dict of metrics (numbers
-            or small arrays such as curves). It may read globals.
+        run_one: run_one(seed=…, **setting) returns a dict of metrics (numbers or small arrays
+            such as curves). It may read whatever the notebook has defined.
         settings: {name: keyword arguments of run_one}; the name labels tables and curves.
         n_jobs: 1 runs in this process; other values, and joblib backends such as Dask, go to
             joblib.Parallel unchanged.
-    Returns: rows {"setting": name, **setting, "seed", "seconds", **metrics}. Finished runs are
-        kept in build/sweeps, so an interrupted sweep goes on where it stopped; `seconds` is the
-        time the run took when it was made.
+    Returns: rows {"setting": name, **setting, "seed", "seconds", **metrics, "made"}, where made is
+        {"date", "device", "threads"} of the run itself. Finished runs are kept in build/sweeps,
+        so an interrupted sweep goes on where it stopped; outside a notebook nothing is kept.
     """
     seeds = list(seeds)
     if not settings or not seeds:
         raise ValueError(f"sweep needs settings and seeds; got {len(settings)} and {len(seeds)}")
-    place = Path(os.environ.get("COURSE_SWEEPS") or CACHE)
-    versions = (sys.version_info[:2], np.__version__, torch.__version__, torch.get_num_threads())
-    fingerprint = joblib.hash((_seen_by(run_one, {}), versions, current_profile()))
-    cached = joblib.Memory(place, verbose=0).cache(_timed_run, ignore=["run_one"])
     runs = [(name, dict(setting), seed) for name, setting in settings.items() for seed in seeds]
-    jobs = (
-        joblib.delayed(cached)(run_one, fingerprint, {**setting, "seed": seed})
-        for _, setting, seed in runs
+    state = _state()
+    files = [_file(state, *run) if state else None for run in runs]
+    results = [_kept(file) if file else None for file in files]
+    missing = [i for i, result in enumerate(results) if result is None]
+    made = joblib.Parallel(n_jobs, return_as="generator")(
+        joblib.delayed(_run)(run_one, *runs[i]) for i in missing
     )
-    finished = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     quiet = bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look itself
-    pairs = zip(runs, finished, strict=True)
-    bar = tqdm(pairs, total=len(runs), desc="runs", leave=False, disable=quiet)
-    return [{"setting": name, **s, "seed": seed, **row} for (name, s, seed), row in bar]
+    with tqdm(total=len(runs), desc="runs", leave=False, disable=quiet) as bar:
+        bar.update(len(runs) - len(missing))
+        for i, result in zip(missing, made, strict=True):
+            results[i] = result
+            if files[i]:
+                _keep(files[i], result, state)
+            bar.update()
+    return [
+        {"setting": name, **setting, "seed": seed, **result}
+        for (name, setting, seed), result in zip(runs, results, strict=True)
+    ]
+
+
+def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
+    """Return the mean and the sample's standard deviation (÷ n − 1), 0 where all are equal."""
+    values = [float(value) for value in values]
+    spread = float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
+    return float(np.mean(values)), spread
+
+
+def _grouped(rows: list[dict], metric: str, key: str) -> dict:
+    """Return {row[key]: [values of the metric]}, in order of appearance."""
+    groups: dict = {}
+    for row in rows:
+        for name in (metric, key):
+            if name not in row:
+                raise ValueError(f"there is no {name!r} in the rows; they have {', '.join(row)}")
+        groups.setdefault(row[key], []).append(float(row[metric]))
+    return groups
 
 
 def summarise(rows: list[dict], metric: str) -> dict[str, tuple[float, float, int]]:
-    """Return {setting: (mean, standard deviation, n)} of a metric over seeds, NaN runs included.
+    """Return {setting: (mean, standard deviation, n)} of a metric over seeds, NaN runs included."""
+    groups = _grouped(rows, metric, "setting")
+    return {name: (*mean_and_std(values), len(values)) for name, values in groups.items()}
 
-    The deviation is the sample's (÷ n − 1), and 0 where all seeds agree.
+
+def show_table(rows: list[dict], metrics: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table of a sweep: a row per setting, `mean ± std` over seeds per metric, and n.
+
+    Args: metrics: {metric: format}, such as {"val_accuracy": ".4f", "seconds": ".1f"}.
     """
-    groups: dict[str, list[float]] = {}
+    table = {}
+    for metric, form in metrics.items():
+        summary = summarise(rows, metric)
+        table[metric.replace("_", " ")] = {
+            name: f"{mean:{form}} ± {std:{form}}" if n > 1 else f"{mean:{form}}"
+            for name, (mean, std, n) in summary.items()
+        }
+    table["n"] = {name: n for name, (_, _, n) in summary.items()}
+    return pd.DataFrame(table).rename_axis("setting")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences, its standard error (NaN for one pair), and their number."""
+
+    mean: float
+    standard_error: float
+    n: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether three pairs or more put the mean 2 standard errors or more away from 0."""
+        return self.n >= 3 and self.mean != 0 and abs(self.mean) >= 2 * self.standard_error
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ± {self.standard_error:.4f} (n = {self.n})"
+
+
+def paired_difference(rows: list[dict], metric: str, first: str, second: str) -> Difference:
+    """Return first − second of a metric, paired by seed: what equal seeds share cancels.
+
+    Raises: ValueError where a setting is not in the rows, or the two were not run with equal seeds.
+    """
+    by_seed: dict[str, dict] = {first: {}, second: {}}
     for row in rows:
-        if metric not in row:
-            raise ValueError(f"metric is {metric!r}; the rows have {', '.join(row)}")
-        groups.setdefault(row["setting"], []).append(float(row[metric]))
-    stds = {n: float(np.std(v, ddof=1)) if len(set(v)) > 1 else 0.0 for n, v in groups.items()}
-    return {name: (float(np.mean(v)), stds[name], len(v)) for name, v in groups.items()}
+        if row["setting"] in by_seed:
+            by_seed[row["setting"]][row["seed"]] = float(row[metric])
+    if not by_seed[first] or by_seed[first].keys() != by_seed[second].keys():
+        seeds = {name: sorted(found) for name, found in by_seed.items()}
+        raise ValueError(f"both settings need the same seeds, 1 or more; the rows have {seeds}")
+    differences = [value - by_seed[second][seed] for seed, value in by_seed[first].items()]
+    mean, std = mean_and_std(differences)
+    n = len(differences)
+    return Difference(mean, std / math.sqrt(n) if n > 1 else math.nan, n)
+
+
+def best_value(rows: list[dict], metric: str, key: str, lowest: bool = False):
+    """Return the value of row[key], such as a learning rate, that has the best mean metric.
+
+    Args: lowest: whether the best mean is the lowest, as for a loss. NaN is never the best.
+    Raises: AssertionError in the full profile where it is the smallest or the largest value tried:
+        then the best may lie beyond, and the grid has to grow.
+    """
+    sign = -1 if lowest else 1
+    means = {value: sign * np.mean(found) for value, found in _grouped(rows, metric, key).items()}
+    finite = {value: mean for value, mean in means.items() if not math.isnan(mean)}
+    if not finite:
+        raise ValueError(f"every mean of {metric!r} is NaN; there is no best {key}")
+    best = max(finite, key=finite.get)
+    if environment.current_profile() == "full" and best in (min(means), max(means)):
+        raise AssertionError(
+            f"the best {key} is {best}, at the edge of {sorted(means)}; extend the grid"
+        )
+    return best

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from shared.experiments import summarise
@@ -16,7 +15,7 @@ def use_course_style() -> None:
     """Set sizes, grid and resolution for a lecture screen; call it once per notebook."""
     plt.rcParams.update(
         {
-            "figure.figsize": (7, 4),
+            "figure.figsize": (8.6, 4.6),  # 800 pixels and more: wide enough to project
             "figure.dpi": 100,
             "savefig.bbox": "tight",
             "figure.constrained_layout.use": True,
@@ -34,6 +33,11 @@ def use_course_style() -> None:
 
 def _axes(ax):
     return plt.subplots()[1] if ax is None else ax
+
+
+def legend_outside(ax, **options):
+    """Put the legend of ax to its right, where it covers no curve; return it."""
+    return ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **options)
 
 
 def plot_curves(
@@ -60,7 +64,7 @@ def plot_curves(
     if logy:
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.legend()
+    legend_outside(ax)
     return ax
 
 
@@ -73,7 +77,7 @@ def plot_train_val(
         ax.get_lines()[-2:], ({"ls": "--", "c": "C0"}, {"c": "C1"}), strict=True
     ):
         line.set(**style)
-    ax.legend()
+    legend_outside(ax)
     return ax
 
 
@@ -143,19 +147,3 @@ def plot_bars(rows: list[dict], metric: str, ax=None, ylabel: str = "", title: s
     ax.invert_yaxis()
     ax.set(xlabel=ylabel or metric, title=title)
     return ax
-
-
-def show_table(rows: list[dict], metrics: Mapping[str, str]) -> pd.DataFrame:
-    """Return a table of a sweep: a row per setting, `mean ± std` over seeds per metric, and n.
-
-    Args: metrics: {metric: format}, such as {"test_accuracy": ".4f", "seconds": ".1f"}.
-    """
-    table = {}
-    for metric, form in metrics.items():
-        summary = summarise(rows, metric)
-        table[metric.replace("_", " ")] = {
-            name: f"{mean:{form}} ± {std:{form}}" if n > 1 else f"{mean:{form}}"
-            for name, (mean, std, n) in summary.items()
-        }
-    table["n"] = {name: n for name, (_, _, n) in summary.items()}
-    return pd.DataFrame(table).rename_axis("setting")

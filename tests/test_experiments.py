@@ -1,115 +1,600 @@
-"""A sweep runs every setting with every seed once, and never hands out a result that is stale."""
+"""A sweep runs every setting with every seed once, and never hands out a result that is stale.
+
+A `Kernel` here is an IPython shell as Jupyter starts one; its cells are the notebook.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import os
+import subprocess
+import sys
 
+import nbformat
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
+from traitlets.config import Config
 
-from shared.experiments import summarise, sweep
-
-LOG = ""  # a file in tmp_path, set by the fixture: a line per call of run_one
-SCALE = 2.0
-DATA = np.arange(3.0)
-
-
-def helper(x):
-    return x + 1
+from shared import environment, experiments, source_hash
+from shared.experiments import best_value, paired_difference, show_table, summarise, sweep
 
 
-@dataclass
-class Offset:  # its __init__ is generated: there is no source of it to read
-    value: float = 0.0
+class Kernel:
+    """A fresh kernel. `calls` grows by one entry per run that is really made."""
+
+    def __init__(self, monkeypatch):
+        self.calls, self.monkeypatch = [], monkeypatch
+        quiet = Config({"HistoryManager": {"enabled": False, "hist_file": ":memory:"}})
+        self.shell = InteractiveShell(config=quiet, user_ns={"calls": self.calls})
+
+    def run(self, *cells):
+        """Execute cells; return what the last one left in `rows`."""
+        self.monkeypatch.setattr(experiments, "get_ipython", lambda: self.shell)
+        for cell in cells:
+            self.shell.run_cell(cell, store_history=True).raise_error()
+        return self.shell.user_ns.get("rows")
 
 
-class Model:
-    def predict(self, x):
-        return 10 * x
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setenv("COURSE_PROFILE", "quick")
+    return lambda: Kernel(monkeypatch)
 
 
-def run_one(seed, rate=1.0):
-    append_call((seed, rate))
-    value = Model().predict(helper(seed) * rate * SCALE) + DATA.sum() + Offset().value
-    if rate == "fail":
-        raise RuntimeError("stopped")
-    return {"value": value, "curve": np.full(3, value)}
+IMPORTS = """
+import functools
+from dataclasses import dataclass
+import numpy as np
+import torch
+from assignment1_perceptron_mlp import numpy_layers
+from shared.experiments import sweep
+"""
+SWEEP = """
+def run_one(seed, **setting):
+    calls.append(seed)
+    return {"value": float(f(2.0 + seed))}
+
+rows = sweep(run_one, {"only": {}}, (0, 1))
+assert [row["value"] for row in rows] == [float(f(2.0)), float(f(3.0))], rows
+"""
+# Each is a cell before and after an edit, made so that `f` gives another value.
+EDITS = {
+    "constant": ("A = 2\ndef f(x): return A * x", "A = 3\ndef f(x): return A * x"),
+    "partial": (
+        "f = functools.partial(pow, exp=2)",
+        "f = functools.partial(pow, exp=3)",
+    ),
+    "closure": (
+        "def make(a): return lambda x: a * x\nf = make(2)",
+        "def make(a): return lambda x: a * x\nf = make(3)",
+    ),
+    "closure of a library": ("f = np.poly1d([1, 2])", "f = np.poly1d([1, 3])"),
+    "dict of functions": (
+        "D = {'g': lambda x: x + 2}\ndef f(x): return D['g'](x)",
+        "D = {'g': lambda x: x + 12}\ndef f(x): return D['g'](x)",
+    ),
+    "list of functions": (
+        "L = [abs, np.sqrt]\ndef f(x): return L[0](x)",
+        "L = [np.sqrt, abs]\ndef f(x): return L[0](x)",
+    ),
+    "cached function": (
+        "@functools.cache\ndef f(x): return 2 * x",
+        "@functools.cache\ndef f(x): return 3 * x",
+    ),
+    "decorator": (
+        "def twice(g): return lambda x: 2 * g(x)\n@twice\ndef f(x): return x",
+        "def twice(g): return lambda x: 3 * g(x)\n@twice\ndef f(x): return x",
+    ),
+    "class attribute": (
+        "class M:\n    a = 2\n    def g(self, x): return self.a * x\nf = M().g",
+        "class M:\n    a = 3\n    def g(self, x): return self.a * x\nf = M().g",
+    ),
+    "inherited method": (
+        "class B:\n    def g(self, x): return 2 * x\nclass M(B): pass\ndef f(x): return M().g(x)",
+        "class B:\n    def g(self, x): return 3 * x\nclass M(B): pass\ndef f(x): return M().g(x)",
+    ),
+    "static method": (
+        "class M:\n    @staticmethod\n    def g(x): return 2 * x\ndef f(x): return M.g(x)",
+        "class M:\n    @staticmethod\n    def g(x): return 3 * x\ndef f(x): return M.g(x)",
+    ),
+    "class method": (
+        "class M:\n    @classmethod\n    def g(cls, x): return 2 * x\ndef f(x): return M.g(x)",
+        "class M:\n    @classmethod\n    def g(cls, x): return 3 * x\ndef f(x): return M.g(x)",
+    ),
+    "property": (
+        "class M:\n    @property\n    def a(self): return 2\ndef f(x): return M().a * x",
+        "class M:\n    @property\n    def a(self): return 3\ndef f(x): return M().a * x",
+    ),
+    "instance": (
+        "class M:\n    def __init__(self, a): self.a = a\nm = M(2)\ndef f(x): return m.a * x",
+        "class M:\n    def __init__(self, a): self.a = a\nm = M(3)\ndef f(x): return m.a * x",
+    ),
+    "callable instance": (
+        "class M:\n    def __call__(self, x): return 2 * x\nf = M()",
+        "class M:\n    def __call__(self, x): return 3 * x\nf = M()",
+    ),
+    "dataclass default": (
+        "@dataclass\nclass M:\n    a: int = 2\ndef f(x): return M().a * x",
+        "@dataclass\nclass M:\n    a: int = 3\ndef f(x): return M().a * x",
+    ),
+    "metaclass": (
+        "class T(type):\n    a = 2\nclass M(metaclass=T): pass\ndef f(x): return M.a * x",
+        "class T(type):\n    a = 3\nclass M(metaclass=T): pass\ndef f(x): return M.a * x",
+    ),
+    "module": (
+        "net = torch.nn.Linear(1, 1)\n_ = torch.nn.init.constant_(net.weight, 2.0)\n"
+        "_ = torch.nn.init.zeros_(net.bias)\n"
+        "def f(x): return net(torch.tensor([[x]])).item()",
+        "net = torch.nn.Linear(1, 1)\n_ = torch.nn.init.constant_(net.weight, 3.0)\n"
+        "_ = torch.nn.init.zeros_(net.bias)\n"
+        "def f(x): return net(torch.tensor([[x]])).item()",
+    ),
+    "tensor": (
+        "t = torch.tensor(2.0)\ndef f(x): return t * x",
+        "t = torch.tensor(3.0)\ndef f(x): return t * x",
+    ),
+    "array": (
+        "a = np.arange(3.0)\ndef f(x): return a.sum() * x",
+        "a = np.arange(4.0)\ndef f(x): return a.sum() * x",
+    ),
+    "ufunc": (
+        "g = np.exp\ndef f(x): return g(x)",
+        "g = np.log\ndef f(x): return g(x)",
+    ),
+    "imported function": (
+        "from math import sin as g\ndef f(x): return g(x)",
+        "from math import cos as g\ndef f(x): return g(x)",
+    ),
+    "function of a project module": (
+        "from assignment1_perceptron_mlp.numpy_layers import relu_forward as g\n"
+        "def f(x): return g(np.array([-x]))[0][0]",
+        "from assignment1_perceptron_mlp.numpy_layers import tanh_forward as g\n"
+        "def f(x): return g(np.array([-x]))[0][0]",
+    ),
+    "swapped attribute of a project module": (
+        "numpy_layers.extra = lambda x: 2 * x\ndef f(x): return numpy_layers.extra(x)",
+        "numpy_layers.extra = lambda x: 3 * x\ndef f(x): return numpy_layers.extra(x)",
+    ),
+    "default argument": ("def f(x, a=2): return a * x", "def f(x, a=3): return a * x"),
+    "default array": (
+        "def f(x, a=np.ones(2)): return a.sum() * x",
+        "def f(x, a=np.ones(3)): return a.sum() * x",
+    ),
+    "keyword default": ("def f(x, *, a=2): return a * x", "def f(x, *, a=3): return a * x"),
+    "nested function": (
+        "def f(x):\n    def g(y): return 2 * y\n    return g(x)",
+        "def f(x):\n    def g(y): return 3 * y\n    return g(x)",
+    ),
+    "recursion": (
+        "def f(x): return x if x < 1 else 2 + f(x - 1)",
+        "def f(x): return x if x < 1 else 3 + f(x - 1)",
+    ),
+    "operator": ("import operator\nf = operator.neg", "import operator\nf = operator.abs"),
+    "getattr by name": (
+        "name = 'exp'\ndef f(x): return getattr(np, name)(x)",
+        "name = 'sqrt'\ndef f(x): return getattr(np, name)(x)",
+    ),
+    "exec": ("exec('def f(x): return 2 * x')", "exec('def f(x): return 3 * x')"),
+    "environment variable": (
+        "import os\nos.environ['A_B_C'] = '2'\ndef f(x): return float(os.environ['A_B_C']) * x",
+        "import os\nos.environ['A_B_C'] = '3'\ndef f(x): return float(os.environ['A_B_C']) * x",
+    ),
+    "magic": ("%env A_B_C=2\nimport os\ndef f(x): return float(os.environ['A_B_C']) * x",
+              "%env A_B_C=3\nimport os\ndef f(x): return float(os.environ['A_B_C']) * x"),
+}  # fmt: skip
 
 
-def append_call(call):
-    with open(LOG, "a") as log:
-        log.write(f"{call}\n")
-
-
-@pytest.fixture(autouse=True)
-def log(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_SWEEPS", str(tmp_path / "sweeps"))
-    monkeypatch.setattr(f"{__name__}.LOG", str(tmp_path / "log"))
-    (tmp_path / "log").write_text("")
-    return lambda: len((tmp_path / "log").read_text().splitlines())
-
-
-def test_rows_are_in_order_and_complete(log):
-    rows = sweep(run_one, {"slow": {"rate": 1.0}, "fast": {"rate": 2.0}}, seeds=(0, 1))
-    assert [(r["setting"], r["seed"], r["rate"]) for r in rows] == [
-        ("slow", 0, 1.0),
-        ("slow", 1, 1.0),
-        ("fast", 0, 2.0),
-        ("fast", 1, 2.0),
-    ]
-    assert [r["value"] for r in rows] == [23.0, 43.0, 43.0, 83.0]
-    assert all(r["seconds"] > 0 and r["curve"].shape == (3,) for r in rows)
-    assert log() == 4
-
-
-def test_finished_runs_are_not_run_again(log):
-    first = sweep(run_one, {"a": {}}, seeds=(0, 1))
-    again = sweep(run_one, {"a": {}}, seeds=(0, 1, 2))
-    assert log() == 3
-    assert [r["seconds"] for r in again[:2]] == [r["seconds"] for r in first]
-
-
-def test_an_interrupted_sweep_goes_on_where_it_stopped(log, monkeypatch):
-    settings = {"a": {}, "b": {"rate": "fail"}}
-    with pytest.raises((RuntimeError, TypeError)):
-        sweep(run_one, settings, seeds=(0,))
-    before = log()
-    sweep(run_one, {"a": {}}, seeds=(0,))
-    assert log() == before
+@pytest.mark.parametrize("where", ["same kernel", "fresh kernel"])
+@pytest.mark.parametrize("name", EDITS)
+def test_no_edit_between_two_sweeps_comes_back_stale(kernel, name, where):
+    before, after = EDITS[name]
+    old = kernel()
+    old.run(IMPORTS, before, SWEEP)
+    assert len(old.calls) == 2
+    new = old if where == "same kernel" else kernel()
+    new.run(*([] if new is old else [IMPORTS]), after, SWEEP)  # SWEEP itself compares with f
+    assert len(new.calls) == (4 if new is old else 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "expected"),
+    ("make", "change"),
     [
-        ("SCALE", 3.0, 33.0),
-        ("DATA", np.arange(4.0), 26.0),
-        ("helper", lambda x: x + 2, 43.0),
-        ("Model", type("Model", (), {"predict": lambda self, x: x, "__module__": __name__}), 5.0),
+        ("a = np.ones(2)\ndef f(x): return a.sum() * x", "a += 1"),
+        ("a = [1]\ndef f(x): return sum(a) * x", "a.append(2)"),
+        ("a = {'k': 1}\ndef f(x): return a['k'] * x", "a['k'] = 5"),
+        ("t = torch.ones(2)\ndef f(x): return t.sum() * x", "t.mul_(3)"),
+        ("class M:\n    a = 1\ndef f(x): return M.a * x", "M.a = 7"),
+        ("rng = np.random.default_rng(0)\na = 1\ndef f(x): return a * x", "a = rng.normal()"),
     ],
 )
-def test_a_changed_global_is_run_again(log, monkeypatch, name, value, expected):
-    sweep(run_one, {"a": {}}, seeds=(0,))
-    monkeypatch.setattr(f"{__name__}.{name}", value)
-    (row,) = sweep(run_one, {"a": {}}, seeds=(0,))
-    assert row["value"] == expected
-    assert log() == 2
+def test_a_change_in_place_is_seen_each_time_it_is_made(kernel, make, change):
+    notebook = kernel()
+    for _ in range(3):  # the same cell, again and again: the state is another one each time
+        notebook.run(*([IMPORTS, make] if not notebook.calls else [change]), SWEEP)
+    assert len(notebook.calls) == 6
 
 
-def test_a_changed_profile_is_run_again(log, monkeypatch):
-    for profile in ("quick", "full"):
-        monkeypatch.setenv("COURSE_PROFILE", profile)
-        sweep(run_one, {"a": {}}, seeds=(0,))
-    assert log() == 2
+def test_a_notebook_run_again_makes_no_run_twice(kernel):
+    cells = (IMPORTS, "t = torch.ones(3)\ndef f(x): return t.sum() * x", SWEEP, "1 + 1", SWEEP)
+    first, again = kernel(), kernel()
+    rows = first.run(*cells)
+    assert len(first.calls) == 4
+    assert again.run(*cells) == rows
+    assert again.calls == []
+    again.run(cells[-1], cells[-1])  # the running cell once more, and once more
+    assert again.calls == []
+
+
+def test_comments_and_formatting_cost_no_run(kernel):
+    first, again = kernel(), kernel()
+    first.run(IMPORTS, "def f(x): return 2 * x", SWEEP)
+    again.run(IMPORTS + "# more\n", 'def f(x):\n    """Double."""\n    return 2*x  # ok', SWEEP)
+    assert again.calls == []
+
+
+def test_settings_are_told_apart(kernel):
+    cell = """
+def run_one(seed, g, a=0):
+    calls.append(seed)
+    return {"value": float(np.sum(g(a)))}
+
+rows = sweep(run_one, SETTINGS, (0,))
+values = [row["value"] for row in rows]
+"""
+    start = IMPORTS + "SETTINGS = {'x': dict(g=lambda a: 1), 'y': dict(g=lambda a: 2)}"
+    notebook = kernel()
+    notebook.run(start, cell)
+    assert notebook.shell.user_ns["values"] == [1, 2]
+    notebook.run(start.replace("1)", "3)"), cell)
+    assert notebook.shell.user_ns["values"] == [3, 2]
+    for a in ("1", "1.0", "True", "'1'", "[1]", "(1,)", "{1: 2}", "None", "np.ones(2)", "{1}"):
+        other = kernel()  # equal names, other values
+        other.run(IMPORTS + "SETTINGS = None", f"SETTINGS = {{'x': dict(g=len, a={a})}}")
+        assert other.calls == []
+
+
+def test_plain_values_are_text_that_differs():
+    values = [1, 1.0, True, "1", [1], (1,), {1: 2}, None, b"1", np.ones(2), np.zeros(2), np.ones(3)]
+    values += [np.ones(2, "f4"), np.float32(1), {1: 3}, [1, [2]], [1, 2], {"a": np.ones(1)}]
+    texts = [experiments._plain(value) for value in values]
+    assert len(set(texts)) == len(texts)
+    assert experiments._plain(lambda: 1) == experiments._plain(lambda: 2) == "function"
+
+
+def test_two_sweeps_in_one_cell_are_two(kernel):
+    notebook, again = kernel(), kernel()
+    cell = """
+values = []
+for A in (2, 3):
+    def f(x): return A * x
+    def run_one(seed):
+        calls.append(seed)
+        return {"value": f(1)}
+    rows = sweep(run_one, {"same name": {}}, (0,))
+    values.append(rows[0]["value"])
+"""
+    notebook.run(IMPORTS, cell)
+    assert notebook.shell.user_ns["values"] == [2, 3]
+    again.run(IMPORTS, cell)
+    assert again.shell.user_ns["values"] == [2, 3] and again.calls == []
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(kernel):
+    cell = """
+def run_one(seed):
+    calls.append(seed)
+    if seed == 2 and len(calls) == 3:
+        raise KeyboardInterrupt
+    return {"value": seed}
+
+rows = sweep(run_one, {"a": {}}, (0, 1, 2, 3))
+"""
+    notebook = kernel()
+    with pytest.raises(KeyboardInterrupt):
+        notebook.run(IMPORTS, cell)
+    rows = notebook.run(cell)
+    assert notebook.calls == [0, 1, 2, 2, 3]
+    assert [row["value"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_more_seeds_run_only_the_new_ones(kernel):
+    first, more = kernel(), kernel()
+    seeds = "SEEDS = {'quick': (0, 1), 'full': (0, 1)}"
+    cell = SWEEP.replace("(0, 1))", "SEEDS['quick'])").split("assert")[0]
+    first.run(IMPORTS, seeds, "def f(x): return x", cell)
+    more.run(IMPORTS, seeds, "def f(x): return x", cell)
+    assert more.calls == []
+
+
+def test_profile_versions_data_and_inputs_are_in_the_key(kernel, monkeypatch, tmp_path):
+    cells = (IMPORTS, "def f(x): return x", SWEEP)
+
+    def new_runs():
+        notebook = kernel()
+        notebook.run(*cells)
+        return len(notebook.calls)
+
+    assert new_runs() == 2 and new_runs() == 0
+    monkeypatch.setenv("COURSE_PROFILE", "full")
+    assert new_runs() == 2 and new_runs() == 0
+    monkeypatch.setenv("COURSE_PROFILE", "quick")
+    assert new_runs() == 0
+    monkeypatch.setattr(environment, "versions", lambda: "torch 99")
+    assert new_runs() == 2
+    monkeypatch.setattr(experiments, "available_sources", lambda: {"mnist": "real"})
+    assert new_runs() == 2  # the real data came in: a stand-in's results are not theirs
+    monkeypatch.setattr(environment, "_inputs", ["mnist: real"])
+    assert new_runs() == 2 and new_runs() == 0
+
+
+def test_outside_a_cell_nothing_is_kept(kernel, tmp_path):
+    calls = []
+
+    def run_one(seed):
+        calls.append(seed)
+        return {"value": seed}
+
+    for _ in range(2):
+        sweep(run_one, {"a": {}}, (0,))
+    assert calls == [0, 0] and not (tmp_path / "build" / "sweeps").exists()
+    notebook = kernel()
+    notebook.run(IMPORTS)  # a widget's callback: the kernel is there, but no cell is running
+    sweep(run_one, {"a": {}}, (0,))
+    sweep(run_one, {"a": {}}, (0,))
+    assert len(calls) == 4
+
+
+def fresh_files(monkeypatch):
+    """Look at the files as a new process would."""
+    now = {path: source_hash._version(path) for path in source_hash._ours()}
+    monkeypatch.setattr(source_hash, "_at_start", now)
+    monkeypatch.setattr(source_hash, "_folders", {path.parent for path in now})
+
+
+def test_a_module_edited_under_a_running_kernel_is_noticed(kernel, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(environment, "_said", set())
+    helper = folder / "helper_of_the_reader.py"
+    helper.write_text("def f(x):\n    return 2 * x\n")
+    cells = (IMPORTS, f"from {helper.stem} import f", SWEEP)
+    try:
+        fresh_files(monkeypatch)
+        first = kernel()
+        first.run(*cells)
+        helper.write_text("def f(x):\n    return 3 * x\n")  # the kernel still runs 2 * x
+        first.run("1", SWEEP)
+        assert len(first.calls) == 4
+        assert "runs are not kept until it restarts" in capsys.readouterr().out
+        fresh_files(monkeypatch)
+        del sys.modules[helper.stem]
+        fresh = kernel()
+        fresh.run(*cells)  # compares with the new f
+        assert len(fresh.calls) == 2
+        again = kernel()
+        again.run(*cells)
+        assert again.calls == []
+    finally:
+        sys.modules.pop(helper.stem, None)
+
+
+def test_a_module_that_comes_in_during_a_run_is_not_in_the_key(kernel, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "late_helper.py").write_text("A = 2\n")
+    fresh_files(monkeypatch)
+    cell = """
+def run_one(seed):
+    import late_helper
+    calls.append(seed)
+    return {"value": late_helper.A}
+
+rows = sweep(run_one, {"a": {}}, (0,))
+"""
+    try:
+        notebook = kernel()
+        notebook.run(IMPORTS, cell)
+        assert not list((tmp_path / "build").rglob("*.joblib"))
+    finally:
+        sys.modules.pop("late_helper", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", None])
+def test_a_damaged_kept_run_is_made_again(kernel, tmp_path, capsys, monkeypatch, content):
+    monkeypatch.setattr(environment, "_said", set())
+    cells = (IMPORTS, "def f(x): return x", SWEEP)
+    rows = kernel().run(*cells)
+    for file in (tmp_path / "build").rglob("*.joblib"):
+        file.write_bytes(file.read_bytes()[:-20] if content is None else content)
+    again = kernel()
+    assert [row["value"] for row in again.run(*cells)] == [row["value"] for row in rows]
+    assert len(again.calls) == 2
+    printed = capsys.readouterr().out
+    assert "is damaged; it is made again" in printed and "Traceback" not in printed
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_keeping(kernel, monkeypatch, capsys):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(environment, "_said", set())
+    monkeypatch.setattr(experiments.joblib, "dump", full_disk)
+    rows = kernel().run(IMPORTS, "def f(x): return x", SWEEP)
+    assert [row["value"] for row in rows] == [2, 3]
+    assert capsys.readouterr().out.count("No space left on device") == 1
+    assert not list((environment.build_folder() / "sweeps").iterdir())
+
+
+def test_rows_say_what_when_and_on_what(kernel):
+    def run_one(seed, rate):
+        return {"value": rate * seed, "curve": np.full(3, seed)}
+
+    rows = sweep(run_one, {"slow": {"rate": 1.0}, "fast": {"rate": 2.0}}, iter((1, 2)))
+    assert [(r["setting"], r["seed"], r["rate"], r["value"]) for r in rows] == [
+        ("slow", 1, 1.0, 1.0),
+        ("slow", 2, 1.0, 2.0),
+        ("fast", 1, 2.0, 2.0),
+        ("fast", 2, 2.0, 4.0),
+    ]
+    assert all(row["seconds"] > 0 and row["curve"].shape == (3,) for row in rows)
+    made = {"date", "device", "threads"}
+    assert all(row["made"].keys() == made and row["made"]["threads"] >= 1 for row in rows)
+
+
+def test_kept_rows_keep_their_own_date_and_threads(kernel, monkeypatch):
+    cells = (IMPORTS, "def f(x): return x", SWEEP)
+    monkeypatch.setattr(environment, "num_threads", lambda: 77)
+    kernel().run(*cells)
+    monkeypatch.setattr(environment, "num_threads", lambda: 1)
+    rows = kernel().run(*cells)
+    assert [row["made"]["threads"] for row in rows] == [77, 77]
+
+
+def test_jobs_give_the_same_rows_and_a_failure_names_its_run(kernel):
+    rows = [sweep(square, {"a": {}, "b": {"power": 3}}, (1, 2), n_jobs=n) for n in (1, 2)]
+    assert [[row["value"] for row in each] for each in rows] == [[1, 4, 1, 8]] * 2
+    with pytest.raises(ZeroDivisionError) as failure:
+        sweep(lambda seed: 1 / seed, {"bad": {}}, (0,))
+    if sys.version_info >= (3, 11):
+        assert failure.value.__notes__ == ["in the run of setting 'bad' with seed 0"]
+    with pytest.raises(TypeError, match="run_one returned int; it must return a dict"):
+        sweep(lambda seed: seed, {"a": {}}, (0,))
+
+
+def square(seed, power=2):
+    return {"value": seed**power}
 
 
 def test_refuses_nothing_to_do():
     with pytest.raises(ValueError, match="sweep needs settings and seeds; got 0 and 1"):
-        sweep(run_one, {}, seeds=(0,))
+        sweep(square, {}, seeds=(0,))
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        sweep(square, {"a": {}}, seeds=())
+
+
+def test_in_a_real_kernel_an_unchanged_notebook_makes_no_run_twice(tmp_path):
+    cells = [
+        "import torch, pandas as pd\nfrom shared.experiments import sweep",
+        "values, t = pd.DataFrame({'a': [1.0]}), torch.ones(2, requires_grad=True)",
+        "def run_one(seed):\n    open('log', 'a').write('run\\n')\n"
+        "    return {'v': float(values.values.sum() * t.sum().item()) + seed}",
+        "rows = sweep(run_one, {'a': {}}, (0, 1))\nprint([row['v'] for row in rows])",
+    ]
+    environ = {**os.environ, "COURSE_BUILD": str(tmp_path / "build"), "TQDM_DISABLE": "1"}
+    for _ in range(2):
+        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        client = NotebookClient(nb, resources={"metadata": {"path": str(tmp_path)}})
+        with client.setup_kernel(env=environ):
+            for number, cell in enumerate(nb.cells):
+                client.execute_cell(cell, number)
+        assert nb.cells[-1].outputs[0].text == "[2.0, 3.0]\n"
+    assert (tmp_path / "log").read_text() == "run\nrun\n"
+
+
+def test_importing_the_ground_reads_no_module_first():
+    """The files are noted before any module of ours is read, whichever package comes first."""
+    code = (
+        "import sys, assignment1_perceptron_mlp.numpy_layers\n"
+        "names = [n for n in sys.modules if n.startswith(('shared', 'assignment'))]\n"
+        "assert names.index('shared.source_hash') < names.index(\n"
+        "    'assignment1_perceptron_mlp.numpy_layers'), names"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_summarise():
     rows = [{"setting": "a", "m": m} for m in (1, 2, 3)] + [{"setting": "b", "m": 5}]
     assert summarise(rows, "m") == {"a": (2.0, 1.0, 3), "b": (5.0, 0.0, 1)}
     assert summarise([{"setting": "c", "m": 0.1}] * 3, "m")["c"][1] == 0  # no rounding left over
-    with pytest.raises(ValueError, match="metric is 'x'; the rows have setting, m"):
+    assert math.isnan(summarise([{"setting": "a", "m": math.nan}] * 2, "m")["a"][0])
+    with pytest.raises(ValueError, match="there is no 'x' in the rows; they have setting, m"):
         summarise(rows, "x")
+
+
+def test_show_table():
+    rows = [{"setting": "a", "seed": i, "val_loss": v} for i, v in enumerate((1.0, 2.0, 3.0))]
+    table = show_table([*rows, {"setting": "b", "seed": 0, "val_loss": 5.0}], {"val_loss": ".2f"})
+    assert table.loc["a", "val loss"] == "2.00 ± 1.00" and table.loc["b", "val loss"] == "5.00"
+    assert list(table["n"]) == [3, 1] and table.index.name == "setting"
+
+
+def rows_of(**values):
+    """Rows of settings a=…, b=… with one value per seed."""
+    return [
+        {"setting": name, "seed": seed, "m": value}
+        for name, found in values.items()
+        for seed, value in enumerate(found)
+    ]
+
+
+def test_differences_are_paired_by_seed():
+    rows = rows_of(a=[1.0, 11.0, 21.0], b=[0.5, 10.0, 20.0])
+    difference = paired_difference(rows[::-1], "m", "a", "b")  # the rows' order does not matter
+    assert difference.mean == pytest.approx(2.5 / 3) and difference.n == 3
+    assert difference.standard_error == pytest.approx(np.std([0.5, 1, 1], ddof=1) / math.sqrt(3))
+    assert difference.decided and str(difference) == "+0.8333 ± 0.1667 (n = 3)"
+    assert paired_difference(rows, "m", "b", "a").mean == -difference.mean
+    assert paired_difference(rows, "m", "b", "a").decided
+
+
+@pytest.mark.parametrize(
+    ("a", "decided"),
+    [([1, 1], False), ([1, 1, 1], True), ([0, 0, 0], False), ([1, -1, 0.1], False)],
+)
+def test_what_is_decided(a, decided):
+    assert paired_difference(rows_of(a=a, b=[0] * len(a)), "m", "a", "b").decided == decided
+    assert not paired_difference(rows_of(a=[5], b=[0]), "m", "a", "b").decided
+
+
+def test_two_standard_errors_decide():
+    values = np.array([1.0, 2.0, 3.0]) - 2  # standard error 1 / √3
+    for shift, decided in ((1.1, False), (1.2, True)):
+        rows = rows_of(a=values + shift, b=[0, 0, 0])
+        assert paired_difference(rows, "m", "a", "b").decided == decided
+
+
+def test_pairs_need_equal_seeds():
+    with pytest.raises(ValueError, match="need the same seeds"):
+        paired_difference(rows_of(a=[1, 2], b=[1]), "m", "a", "b")
+    with pytest.raises(ValueError, match="need the same seeds"):
+        paired_difference(rows_of(a=[1, 2]), "m", "c", "d")
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_best_value(monkeypatch, profile):
+    monkeypatch.setenv("COURSE_PROFILE", profile)
+    rows = [
+        {"setting": "s", "seed": seed, "rate": rate, "m": m + seed}
+        for rate, m in ((0.3, 2.0), (0.1, 1.0), (0.2, 5.0), (0.15, -3.0), (0.4, math.nan))
+        for seed in (0, 1)
+    ]
+    assert best_value(rows, "m", "rate") == 0.2
+    assert best_value(rows, "m", "rate", lowest=True) == 0.15
+    edge = [row for row in rows if row["rate"] in (0.1, 0.2, 0.15)]
+    if profile == "quick":
+        assert best_value(edge, "m", "rate") == 0.2
+    else:
+        with pytest.raises(AssertionError, match=r"best rate is 0.2, at the edge of \[0.1, 0.15"):
+            best_value(edge, "m", "rate")
+        with pytest.raises(AssertionError, match="at the edge"):
+            best_value([row for row in rows if row["rate"] >= 0.2], "m", "rate")
+    with pytest.raises(ValueError, match="every mean of 'm' is NaN"):
+        best_value(rows_nan(), "m", "seed")
+
+
+def rows_nan():
+    return [{"setting": "a", "seed": seed, "m": math.nan} for seed in (0, 1)]
+
+
+def test_kept_runs_are_plain_files(kernel, tmp_path):
+    kernel().run(IMPORTS, "def f(x): return x", SWEEP)
+    files = sorted(path.name for path in (tmp_path / "build" / "sweeps").iterdir())
+    assert len(files) == 2 and all(name.endswith(".joblib") for name in files)
+    assert json.dumps(files)
