@@ -40,11 +40,15 @@ def compare_gradients(
 ) -> float:
     """Print the largest relative error of each parameter and return the largest of all.
 
+    Args: got, expected: {parameter: array}, the same names and shapes. tolerance: the largest error
+        allowed. eps: the size below which an entry's error counts as absolute.
     The error of an entry is |a − n| / max(eps, |a| + |n|): relative, but for entries smaller than
     eps, where the rounding of a finite difference (about 1e-11 at h = 1e-5) would dominate.
     Raises: AssertionError naming the parameter, position, got and expected, where an error is
-        above tolerance or not a number; ValueError where names or shapes differ.
+        above tolerance or not a number; ValueError where names or shapes differ, or got is empty.
     """
+    if not got:
+        raise ValueError("got is empty; nothing would be compared")
     if got.keys() != expected.keys():
         raise ValueError(
             f"got has {sorted(got)}, expected has {sorted(expected)}; names must match"

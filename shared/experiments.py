@@ -43,7 +43,7 @@ def _cell_hash(source: str) -> str:
 def _is_running(shell, cell: str) -> bool:
     """Return whether we were called by the cell itself, and not by a widget's callback, say."""
     frame = sys._getframe()
-    # a cell's own frame: some versions of IPython call it "<cell line: 1>", with the line of its start
+    # a cell's own frame; some versions of IPython call it "<cell line: 1>"
     while frame and not (
         frame.f_globals is shell.user_ns and frame.f_code.co_name.startswith(("<module", "<cell"))
     ):

@@ -40,6 +40,17 @@ def legend_outside(ax, **options):
     return ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **options)
 
 
+def _draw_curve(ax, values, x, **style) -> None:
+    """Draw a curve (steps,), or the mean of (n_seeds, steps) with a band of ± 1 deviation."""
+    values = np.atleast_2d(values)
+    steps = np.arange(1, values.shape[1] + 1) if x is None else x
+    mean = values.mean(axis=0)
+    (line,) = ax.plot(steps, mean, **style)
+    if len(values) > 1:
+        std = values.std(axis=0, ddof=1)
+        ax.fill_between(steps, mean - std, mean + std, color=line.get_color(), alpha=0.2)
+
+
 def plot_curves(
     curves: Mapping[str, np.ndarray],
     x: Sequence[float] | None = None,
@@ -55,12 +66,7 @@ def plot_curves(
     """
     ax = _axes(ax)
     for label, values in curves.items():
-        values = np.atleast_2d(values)
-        steps = np.arange(1, values.shape[1] + 1) if x is None else x
-        (line,) = ax.plot(steps, values.mean(axis=0), label=label)
-        if len(values) > 1:
-            mean, std = values.mean(axis=0), values.std(axis=0, ddof=1)
-            ax.fill_between(steps, mean - std, mean + std, color=line.get_color(), alpha=0.2)
+        _draw_curve(ax, values, x, label=label)
     if logy:
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -72,11 +78,10 @@ def plot_train_val(
     train, val, x=None, ax=None, xlabel: str = "epoch", ylabel: str = "", title: str = ""
 ):
     """Draw training (C0, dashed) and validation (C1) curves: (steps,) or (n_seeds, steps)."""
-    ax = plot_curves({"train": train, "validation": val}, x, ax, xlabel, ylabel, title)
-    for line, style in zip(
-        ax.get_lines()[-2:], ({"ls": "--", "c": "C0"}, {"c": "C1"}), strict=True
-    ):
-        line.set(**style)
+    ax = _axes(ax)
+    _draw_curve(ax, train, x, label="train", color="C0", ls="--")
+    _draw_curve(ax, val, x, label="validation", color="C1")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     legend_outside(ax)
     return ax
 
@@ -101,16 +106,28 @@ def plot_decision_regions(
 
 
 def show_images(images, titles=None, ncols: int = 8, suptitle: str = "", size: float = 1.3):
-    """Draw a grid of images (N, H, W) grey or (N, H, W, 3) colour; return the figure."""
+    """Draw a grid of images and return the figure.
+
+    Args:
+        images: (N, H, W) grey; (N, H, W, C) as data sets have them or (N, C, H, W) as torch has
+            them, with C = 1 or 3. Arrays or tensors, uint8 or floats from 0 to 1.
+        titles: one per image. size: inches per image.
+    """
+    images = np.asarray(images)
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if 0 in images.shape or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
+        raise ValueError(f"images has shape {images.shape}; see show_images for what is drawn")
     ncols = min(ncols, len(images))
     nrows = -(-len(images) // ncols)
-    fig, axes = plt.subplots(
-        nrows, ncols, figsize=(size * ncols, (size + 0.25 * (titles is not None)) * nrows + 0.4)
-    )
+    height = size + 0.25 * (titles is not None)
+    fig, axes = plt.subplots(nrows, ncols, figsize=(size * ncols, height * nrows + 0.4))
     for i, ax in enumerate(np.atleast_1d(axes).ravel()):
         ax.axis("off")
         if i < len(images):
-            ax.imshow(images[i], cmap="gray" if images[i].ndim == 2 else None)
+            ax.imshow(images[i], cmap="gray" if images.ndim == 3 else None)
             if titles is not None:
                 ax.set_title(titles[i], fontsize=9)
     fig.suptitle(suptitle)
