@@ -6,7 +6,6 @@ carries the gradient of each example's own loss, so a layer holds dW: (N, out, i
 """
 
 import math
-from itertools import pairwise
 
 import torch
 
@@ -113,8 +112,9 @@ def regression_net(layer_sizes, generator=None, dtype=None, rule=None):
     if len(layer_sizes) < 2:
         raise ValueError(f"layer_sizes is {layer_sizes}; it needs an input and an output size")
     layers = []
-    for n_in, n_out in pairwise(layer_sizes):
-        layers += [PerExampleLinear(n_in, n_out, generator, dtype, rule), PositivePart()]
+    for i in range(1, len(layer_sizes)):
+        sizes = layer_sizes[i - 1], layer_sizes[i]
+        layers += [PerExampleLinear(*sizes, generator, dtype, rule), PositivePart()]
     return Network(layers[:-1])  # the output stays linear
 
 
