@@ -73,9 +73,9 @@ def bump(distance, width):
 
 
 def rainfall_formula(lon, lat):
-    """Return the noise-free rainfall in mm per year at lon and lat (N,), in degrees."""
+    """Return the noise-free rainfall in mm per year at lon and lat (N,), in degrees: a plane, a
+    ridge downwind of Lake Michigan and one along Lake Superior."""
     plane = 800 - 25 * (lat - 44) - 12 * (lon + 85)  # drier to the north and the east
-    # downwind of Lake Michigan's eastern shore, and along Lake Superior's southern shore
     michigan = 170 * bump(lon + 85.8 + 0.25 * (lat - 43.5), 0.7) * bump(lat - 43.5, 1.8)
     superior = 190 * bump(lat - 46.8 + 0.12 * (lon + 87.5), 0.4)
     return plane + michigan + superior
