@@ -628,8 +628,13 @@ def test_make_hands_values_over_unread(tmp_path, target):
     (tmp_path / "venv" / "installed").touch()
     odd = """a'b" c; touch harm `touch harm` #"""
     values = [f"{name}={odd}" for name in ("ONLY", "REPO", "REF")]
-    done = subprocess.run(
-        ["make", "-s", target, "VENV=venv", *values], cwd=tmp_path, capture_output=True, text=True
+    plain = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    done = subprocess.run(  # without what a `make test` around this test hands down
+        ["make", "-s", target, "VENV=venv", *values],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == "|".join([odd] * 3), done.stderr
     assert not (tmp_path / "harm").exists()
