@@ -224,7 +224,10 @@ def test_impossible_quotation_is_refused(project, notebook, source, message):
 
 def test_quotation_from_the_root(project):
     source = "# from demo/layers.py\nSHIFT = 0"
-    assert sync_cells.quoted(source, project, project) == "# from demo/layers.py\nSHIFT: int = 1"
+    assert (
+        sync_cells.quoted(source, project / "demo", project)
+        == "# from demo/layers.py\nSHIFT: int = 1"
+    )
 
 
 def test_quotations_are_as_ruff_format_leaves_them(tmp_path):
@@ -398,17 +401,37 @@ def test_badges_are_written_once(project, notebook):
     assert setup + "\n" == (project / "tools" / "setup_cell.py").read_text(encoding="utf-8")
 
 
+def call_badges(monkeypatch, *arguments: str, **variables: str) -> list[tuple[str, str]]:
+    """Return what the command line would write, as (repo, ref)."""
+    written = []
+    monkeypatch.setattr(badges, "write", lambda *where: written.append(where))
+    monkeypatch.setattr(sys, "argv", ["badges", *arguments])
+    for name in ("REPO", "REF"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    badges.main()
+    return written
+
+
+def test_badges_take_arguments_or_the_environment(monkeypatch):
+    assert call_badges(monkeypatch, REPO="ann/course") == [("ann/course", "main")]
+    assert call_badges(monkeypatch, REPO="ann/course", REF="v2") == [("ann/course", "v2")]
+    arguments = ("bob/fork", "--ref=v/3")
+    assert call_badges(monkeypatch, *arguments, REPO="ann/course", REF="v2") == [
+        ("bob/fork", "v/3")
+    ]
+
+
 @pytest.mark.parametrize("repo", ["", "ann", "ann/course/x", "https://github.com/ann/course"])
-def test_badges_refuse_what_is_no_repository(project, repo):
-    done = run_tool(project, "badges", repo)
-    assert done.returncode == 2 and "it must be owner/name" in done.stderr
+def test_badges_refuse_what_is_no_repository(monkeypatch, capsys, repo):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, repo)
+    assert "it must be owner/name" in capsys.readouterr().err
 
 
-def test_badges_take_the_environment(project, notebook):
-    done = run_tool(project, "badges", REPO="ann/course", REF="a branch")
-    assert done.returncode == 2 and "REF is 'a branch'" in done.stderr
-    assert run_tool(project, "badges", REPO="ann/course", REF="").returncode == 0
-    assert "ann/course/blob/main/" in nbformat.read(notebook, 4).cells[0].source
+def test_badges_refuse_what_is_no_branch(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, REPO="ann/course", REF='main"; touch harm')
+    assert "it must be a branch or tag" in capsys.readouterr().err
 
 
 # run_notebooks
