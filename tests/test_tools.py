@@ -674,6 +674,40 @@ def test_full_runs_only_what_is_stale(project, notebook):
     assert list(check_notebooks.problems(path)) == []
 
 
+def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, monkeypatch):
+    state, changed = run_notebooks.state, []
+    monkeypatch.setattr(state, "ROOT", project)
+    monkeypatch.setattr(state, "find_notebooks", lambda: [notebook])
+    monkeypatch.setattr(state, "changed_modules", lambda nb: changed)
+    one = {"demo/01_demo.ipynb": notebook}
+    assert run_notebooks.choose("", stale=True) == {}
+    assert run_notebooks.choose("", stale=False) == run_notebooks.choose("mo/*demo", False) == one
+    assert run_notebooks.choose("02", stale=False) == {}
+    changed.append("demo/layers.py")
+    assert run_notebooks.choose("", stale=True) == one
+    assert run_notebooks.choose("02", stale=True) == {}
+    changed.clear()
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].source = "pass"
+    save(nb, notebook)
+    assert run_notebooks.choose("", stale=True) == one
+
+
+def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
+    def no_space(rows, build):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    row = dict(title="t", page="", data="", seconds=1.0, error="", headline="best 1")
+    monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: {"demo/01.ipynb": tmp_path})
+    monkeypatch.setattr(run_notebooks, "run", lambda *arguments: row)
+    monkeypatch.setattr(run_notebooks, "write_index", no_space)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    assert run_notebooks.main() == 1
+    printed = capsys.readouterr().out
+    assert "best 1" in printed
+    assert "The index cannot be written: OSError: [Errno 28] No space left on device" in printed
+
+
 def test_unknown_pattern_is_an_error(project):
     done = run_tool(project, "run_notebooks", "--only", "nowhere")
     assert done.returncode == 1 and "No notebook to run" in done.stdout
