@@ -260,8 +260,11 @@ def test_text_takes_each_paragraph_of_prose_once(monkeypatch):
         "a": f"First: {long}.\n\nToo short a sentence.\n\n  {long}:\n\n   code = [1, 2]  # {long}.",
         "c": f"{long[0].lower()}{long[1:]}.\n\n{long} caf\u00e9.\n\nFirst: {long}.",
     }
+    topics |= {name: f"Topic {name}. {long}." for name in "hgfed"}
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", SimpleNamespace(topics=topics))
-    assert TEXT.stand_in() == f"First: {long}.\nSecond: {long} and on.\n{long} {plain}\n"
+    others = "".join(f"Topic {name}. {long}.\n" for name in "defgh")  # by name
+    first = f"First: {long}.\nSecond: {long} and on.\n{long} {plain}\n"
+    assert TEXT.stand_in() == first + others
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
