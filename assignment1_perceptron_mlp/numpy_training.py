@@ -11,10 +11,10 @@ import time
 import numpy as np
 
 from assignment1_perceptron_mlp.numpy_layers import (
+    check_features,
     check_labels,
     check_number,
     check_rng,
-    check_shape,
     check_whole,
     cross_entropy_backward,
     cross_entropy_forward,
@@ -23,17 +23,12 @@ from assignment1_perceptron_mlp.numpy_optim import clip_gradients
 
 
 def check_data(name, data, num_features, num_classes):
-    """Return data = (x, y) as arrays; raise ValueError unless x is (N, num_features) finite
-    numbers and y is (N,) labels."""
+    """Return data as two arrays; raise ValueError unless it is a pair of x (N, num_features),
+    finite, and labels y (N,)."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"{name} is a {type(data).__name__}; it must be a pair (x, y)")
-    x, y = np.asarray(data[0]), np.asarray(data[1])
-    check_shape(f"{name}'s x", x, (None, num_features))
-    if x.dtype.kind not in "uif":
-        raise ValueError(f"{name}'s x has dtype {x.dtype}; it must be real numbers")
+    x, y = check_features(data[0], num_features, f"{name}'s x"), np.asarray(data[1])
     check_labels(y, len(x), num_classes, f"{name}'s y")
-    if not np.isfinite(x.sum(dtype=np.float64)):
-        raise ValueError(f"{name}'s x contains NaN or infinity; every feature must be finite")
     return x, y
 
 
@@ -55,8 +50,7 @@ def evaluate(model, x, y, batch_size=2_000):
 
     An example whose logits are not finite makes the loss NaN or infinite and counts as wrong.
     """
-    x, y = np.asarray(x), np.asarray(y)
-    check_shape("x", x, (None, model.layer_sizes[0]))
+    x, y = check_features(x, model.layer_sizes[0]), np.asarray(y)
     check_labels(y, len(x), model.layer_sizes[-1])
     check_whole(batch_size=batch_size)
     total_loss, correct = 0.0, 0

@@ -139,6 +139,7 @@ def test_faults_name_the_file_and_the_repair(tmp_path, monkeypatch):
     check(data_set, tmp_path)
     (folder / "train-0").write_bytes(b"x")
     (folder / "train-1").unlink()
+    (folder / "train-1").mkdir()  # a folder is no file
     (folder / "train-3").write_bytes(b"locked")
     whole_digest = download.digest
 
@@ -207,6 +208,12 @@ def test_compressed_answers_and_answers_of_unknown_length(server, tmp_path, codi
     sent, headers = (gzip.compress(body), {"Content-Encoding": "gzip"}) if coding else (body, {})
     server["/a/input.txt"] = (200, [(0, sent[:100_000]), (0.01, sent[100_000:])], headers)
     assert fetch(text, tmp_path) and len(server["agents"]) == 1
+
+
+def test_a_length_that_is_no_number(server, tmp_path):
+    text = publish_text(server)
+    server["/a/input.txt"] = (200, [(0, BODY)], {"Content-Length": "many"})
+    assert fetch(text, tmp_path)
 
 
 def test_no_mirror_answers(server, tmp_path):
