@@ -107,11 +107,12 @@ def test_shapes_have_the_form_of_cifar10(shapes):
     assert [len(part) for part in small] == [33, 33, 8, 8, 10]
 
 
-def matched_filter(images, name):
+def matched_filter(images, name, tilt=0.0):
     """Slide a shape over images (N, 32, 32, 3); return how well it fits best, and where (N,)."""
     x = images.mean(axis=3)
     spectra = np.fft.rfft2(x - x.mean(axis=(1, 2), keepdims=True))
     v, u = (np.fft.fftfreq(32, 1 / 32)[index] for index in np.mgrid[:32, :32])
+    u, v = u * np.cos(tilt) + v * np.sin(tilt), v * np.cos(tilt) - u * np.sin(tilt)
     best, place = np.zeros(len(x)), np.zeros(len(x), dtype=int)
     for size in (6.5, 8.5, 10.5):
         template = SHAPES[name](u / size, v / size).astype(float)
@@ -135,8 +136,11 @@ def test_shapes_have_a_colour_and_a_place_of_their_own(shapes):
     squares = shapes[0][shapes[1] == 2]
     row, col = np.divmod(matched_filter(squares, "square")[1], 32)
     for middle in (row, col):
-        assert np.ptp(middle) > 10 and middle.mean() == pytest.approx(16, abs=1.5)
+        assert np.ptp(np.quantile(middle, (0.1, 0.9))) > 8
+        assert middle.mean() == pytest.approx(16, abs=1.5)
     assert abs(np.corrcoef(row, col)[0, 1]) < 0.2
+    tilts = np.argmax([matched_filter(squares, "square", t)[0] for t in (-0.2, 0, 0.2)], axis=0)
+    assert np.bincount(tilts, minlength=3).min() > 0.2 * len(tilts)
     of_shape = squares[np.arange(len(squares)), row, col].astype(float)  # (N, 3)
     around = squares[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=1)
     for channel in range(3):
@@ -163,6 +167,8 @@ def test_shapes_vary_and_use_the_range(shapes):
     assert abs(corners[:, 0] - corners[:, 3]).mean() > 40  # and within one, from noise and ramp
     noise = (x[:, :-1] - x[:, 1:]).std()
     assert 40 < noise < 70
+    for end in (0, 255):  # what lies beyond the range is cut off, and does not begin again
+        assert (shapes[0] == end).mean() > 0.005
 
 
 # ---- reviews
