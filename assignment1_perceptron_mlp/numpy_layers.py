@@ -46,8 +46,9 @@ def check_labels(y, num_examples, num_classes, name="y"):
     check_shape(name, y, (num_examples,))
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"{name} has dtype {y.dtype}; labels must be integers")
-    if y.min() < 0 or y.max() >= num_classes:
-        bad = y[(y < 0) | (y >= num_classes)][0]
+    outside = (y < 0) | (y >= num_classes)
+    if outside.any():
+        bad = y[outside][0]
         raise ValueError(f"{name} contains the label {bad}; labels must be 0 … {num_classes - 1}")
 
 
