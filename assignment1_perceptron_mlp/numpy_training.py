@@ -83,6 +83,15 @@ def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every):
         raise ValueError(f"schedule is {schedule}, which follows the validation loss; val is None")
 
 
+def check_loss(loss, step, learning_rate):
+    """Raise FloatingPointError unless the loss is a finite number."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss} at step {step} (learning rate {learning_rate:.3g}); "
+            "lower the learning rate or check the data"
+        )
+
+
 def fit(
     model,
     optimizer,
@@ -115,12 +124,15 @@ def fit(
     """
     num_features, num_classes = model.layer_sizes[0], model.layer_sizes[-1]
     x, y = train = check_data("train", train, num_features, num_classes)
-    val = val if val is None else check_data("val", val, num_features, num_classes)
+    if val is not None:
+        val = check_data("val", val, num_features, num_classes)
     check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every)
 
     steps_per_epoch = len(x) // batch_size
-    num_steps, eval_every = num_epochs * steps_per_epoch, eval_every or steps_per_epoch
-    history, losses, seconds, done = [], [], 0.0, 0
+    num_steps = num_epochs * steps_per_epoch
+    if eval_every is None:
+        eval_every = steps_per_epoch
+    history, losses, seconds, done = [], [], 0.0, 0  # done: steps made so far
     for _ in range(num_epochs):
         for batch in batches(len(x), batch_size, rng):
             started = time.perf_counter()
@@ -128,18 +140,18 @@ def fit(
                 optimizer.learning_rate = schedule(done)
             x_batch = x[batch] if augment is None else augment(x[batch], rng)
             loss = step(model, optimizer, x_batch, y[batch])
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss} at step {done} (learning rate "
-                    f"{optimizer.learning_rate:.3g}); lower the learning rate or check the data"
-                )
+            check_loss(loss, done, optimizer.learning_rate)
             losses.append(loss)
             seconds += time.perf_counter() - started
             done += 1
             if done % eval_every == 0 or done == num_steps:
-                row = {"epoch": done / steps_per_epoch, "step": done}
-                row |= {"learning_rate": optimizer.learning_rate}
-                row |= {"train_loss": float(np.mean(losses)), "seconds": seconds}
+                row = {
+                    "epoch": done / steps_per_epoch,
+                    "step": done,
+                    "learning_rate": optimizer.learning_rate,
+                    "train_loss": float(np.mean(losses)),
+                    "seconds": seconds,
+                }
                 if val is not None:
                     row["val_loss"], row["val_accuracy"] = evaluate(model, *val)
                     if hasattr(schedule, "update"):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from assignment1_perceptron_mlp.numpy_layers import check_number, check_whole
+
 COLUMNS = ("lon", "lat", "rainfall")
 EXTENT = (-90.5, -82.3, 41.6, 47.6)  # west, east, south, north, in degrees
 
@@ -54,14 +56,14 @@ def inside(lon_lat, polygon):
     """Return (N,) bool: which points lie inside a closed polygon (M, 2), by the even-odd rule."""
     x, y = lon_lat[:, 0, None], lon_lat[:, 1, None]
     (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
-    between = (y1 > y) != (y2 > y)  # the edge crosses the horizontal line through the point
+    between = (y1 > y) != (y2 > y)  # (N, M): the edge crosses the point's parallel
     slope = (x2 - x1) / np.where(y1 == y2, 1.0, y2 - y1)
     return ((between & (x < x1 + slope * (y - y1))).sum(axis=1) % 2) == 1
 
 
 def on_land(lon_lat):
     """Return (N,) bool: which points (N, 2) lie on one of the two peninsulas."""
-    check_points(lon_lat)
+    lon_lat = checked_points(lon_lat)
     return inside(lon_lat, LOWER_PENINSULA) | inside(lon_lat, UPPER_PENINSULA)
 
 
@@ -70,18 +72,18 @@ def bump(distance, width):
     return np.exp(-0.5 * (distance / width) ** 2)
 
 
-def true_rainfall(lon_lat):
-    """Return the noise-free annual rainfall (N,) in mm at lon_lat (N, 2) in degrees.
-
-    A plane (drier to the north and the east) plus two lake effects, which are Gaussian ridges: one
-    downwind of Lake Michigan's eastern shore, one along Lake Superior's southern shore.
-    """
-    check_points(lon_lat)
-    lon, lat = lon_lat[:, 0], lon_lat[:, 1]
-    plane = 800 - 25 * (lat - 44) - 12 * (lon + 85)
+def rainfall_formula(lon, lat):
+    """Return the noise-free rainfall in mm per year at lon and lat (N,), in degrees: a plane, a
+    ridge downwind of Lake Michigan and one along Lake Superior."""
+    plane = 800 - 25 * (lat - 44) - 12 * (lon + 85)  # drier to the north and the east
     michigan = 170 * bump(lon + 85.8 + 0.25 * (lat - 43.5), 0.7) * bump(lat - 43.5, 1.8)
     superior = 190 * bump(lat - 46.8 + 0.12 * (lon + 87.5), 0.4)
     return plane + michigan + superior
+
+
+def true_rainfall(lon_lat):
+    """Return `rainfall_formula` (N,) at the points lon_lat (N, 2)."""
+    return rainfall_formula(*checked_points(lon_lat).T)
 
 
 def synthetic_rainfall(num_observations: int, noise_std: float = 50.0, seed: int = 0):
@@ -90,10 +92,8 @@ def synthetic_rainfall(num_observations: int, noise_std: float = 50.0, seed: int
     Raises:
         ValueError: fewer than one observation or a noise_std that is negative or not finite.
     """
-    if num_observations < 1:
-        raise ValueError(f"num_observations is {num_observations}; it must be at least 1")
-    if not (np.isfinite(noise_std) and noise_std >= 0):
-        raise ValueError(f"noise_std is {noise_std}; it must be finite and at least 0 mm")
+    check_whole(num_observations=num_observations)
+    check_number("noise_std", noise_std)
     rng = np.random.default_rng(seed)
     west, east, south, north = EXTENT
     kept = np.empty((0, 2))
@@ -105,16 +105,32 @@ def synthetic_rainfall(num_observations: int, noise_std: float = 50.0, seed: int
     return RainfallData(lon_lat, rainfall, noise_std**2, "synthetic rainfall field")
 
 
-def check_points(lon_lat):
-    """Raise ValueError unless lon_lat is (N, 2) and finite."""
+def checked_points(lon_lat):
+    """Return lon_lat as (N, 2) float64, or raise ValueError where it is not, or not finite."""
+    lon_lat = np.asarray(lon_lat, dtype=np.float64)
     if lon_lat.ndim != 2 or lon_lat.shape[1] != 2:
         raise ValueError(f"lon_lat has shape {lon_lat.shape}; it must be (N, 2)")
     if not np.isfinite(lon_lat).all():
         raise ValueError("lon_lat holds nan or inf; every coordinate must be finite")
+    return lon_lat
+
+
+def check_columns(found, file_name):
+    """Raise ValueError unless each of lon, lat, rainfall is there exactly once."""
+    for column in COLUMNS:
+        if column not in found:
+            raise ValueError(
+                f"{file_name} lacks the column {column}; it needs {', '.join(COLUMNS)}, "
+                f"found {', '.join(found) or 'none'}"
+            )
+        if found.count(column) > 1:
+            raise ValueError(f"{file_name} has {found.count(column)} columns {column}; keep one")
 
 
 def parse_row(row, where):
     """Return lon, lat, rainfall of one row as floats, or raise ValueError naming the place."""
+    if None in row:  # where csv puts what is beyond the last column: decimal commas do this
+        raise ValueError(f"{where} has more values than columns; decimals need a point")
     limits = {"lon": (-180, 180), "lat": (-90, 90), "rainfall": (0, np.inf)}
     values = []
     for column, (low, high) in limits.items():
@@ -147,19 +163,16 @@ def load_rainfall_csv(path, min_rows: int = 10) -> RainfallData:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            missing = [c for c in COLUMNS if c not in (reader.fieldnames or [])]
-            if missing:
-                found = ", ".join(reader.fieldnames or []) or "none"
-                raise ValueError(
-                    f"{path.name} lacks the column {missing[0]}; it needs lon, lat, rainfall, "
-                    f"found {found}"
-                )
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            check_columns(reader.fieldnames, path.name)
             rows = [parse_row(row, f"{path.name} line {reader.line_num}") for row in reader]
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; save it as UTF-8 CSV") from None
+    except csv.Error as error:
+        raise ValueError(f"{path.name} cannot be read as CSV: {error}") from None
     if len(rows) < min_rows:
         raise ValueError(f"{path.name} has {len(rows)} rows of data; it needs {min_rows} or more")
-    table = np.array(rows)
+    table = np.array(rows)  # (N, 3)
     return RainfallData(table[:, :2], table[:, 2], None, path.stem)
 
 
@@ -169,7 +182,7 @@ def save_rainfall_csv(path, lon_lat, **columns):
     Raises:
         ValueError: a column is not as long as lon_lat.
     """
-    check_points(lon_lat)
+    lon_lat = checked_points(lon_lat)
     for name, values in columns.items():
         if np.shape(values) != (len(lon_lat),):
             raise ValueError(

@@ -1,7 +1,8 @@
 """One training step 784-300-10, batch 128, float32: autodiff beside the hand-written NumPy MLP and
 torch eager, in alternating rounds of one run. The goals hold on one idle core and one thread:
 
-OMP_NUM_THREADS=1 pytest benchmarks/test_autodiff_step.py --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+OMP_NUM_THREADS=1 pytest benchmarks/test_autodiff_step.py \
+    --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 """
 
 import time

@@ -267,6 +267,7 @@ def test_a_slow_server_that_keeps_up_the_rate_is_waited_for(server, tmp_path, mo
     body = os.urandom(40 * 1000)
     text = publish_text(server, body)
     pieces = [(0.02, body[i : i + 1000]) for i in range(0, len(body), 1000)]  # 0.8 s, 50 kB/s
+    monkeypatch.setattr(download, "SLOWEST", 6000)  # six pieces a second
     server["/a/input.txt"] = (200, pieces, {"Content-Length": str(len(body))})
     assert fetch(text, tmp_path) and len(server["agents"]) == 1
 

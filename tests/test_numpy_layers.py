@@ -406,6 +406,14 @@ NUMBERS = {
     "seed": (lambda: layers.check_rng(0), r"rng is 0; it must be a Generator: np\.random\.default"),
     "text in x": (lambda: layers.check_features([["a"]], 1), "x has dtype <U1; it must be real"),
     "complex x": (lambda: layers.check_features([[1j]], 1), "x has dtype complex128; it must be"),
+    "no examples": (
+        lambda: layers.check_features(np.zeros((0, 2)), 2),
+        r"x has shape \(0, 2\); it must be \(≥1, 2\)",
+    ),
+    "one dimension": (
+        lambda: layers.check_features(np.zeros(2), 2),
+        r"x has shape \(2,\); it must be \(≥1, 2\)",
+    ),
     "NaN in x": (lambda: layers.check_features([[1.0], [np.nan]], 1), "x contains NaN or infinity"),
 }
 

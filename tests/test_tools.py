@@ -224,7 +224,10 @@ def test_impossible_quotation_is_refused(project, notebook, source, message):
 
 def test_quotation_from_the_root(project):
     source = "# from demo/layers.py\nSHIFT = 0"
-    assert sync_cells.quoted(source, project, project) == "# from demo/layers.py\nSHIFT: int = 1"
+    assert (
+        sync_cells.quoted(source, project / "demo", project)
+        == "# from demo/layers.py\nSHIFT: int = 1"
+    )
 
 
 def test_quotations_are_as_ruff_format_leaves_them(tmp_path):
@@ -398,17 +401,37 @@ def test_badges_are_written_once(project, notebook):
     assert setup + "\n" == (project / "tools" / "setup_cell.py").read_text(encoding="utf-8")
 
 
+def call_badges(monkeypatch, *arguments: str, **variables: str) -> list[tuple[str, str]]:
+    """Return what the command line would write, as (repo, ref)."""
+    written = []
+    monkeypatch.setattr(badges, "write", lambda *where: written.append(where))
+    monkeypatch.setattr(sys, "argv", ["badges", *arguments])
+    for name in ("REPO", "REF"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    badges.main()
+    return written
+
+
+def test_badges_take_arguments_or_the_environment(monkeypatch):
+    assert call_badges(monkeypatch, REPO="ann/course") == [("ann/course", "main")]
+    assert call_badges(monkeypatch, REPO="ann/course", REF="v2") == [("ann/course", "v2")]
+    arguments = ("bob/fork", "--ref=v/3")
+    assert call_badges(monkeypatch, *arguments, REPO="ann/course", REF="v2") == [
+        ("bob/fork", "v/3")
+    ]
+
+
 @pytest.mark.parametrize("repo", ["", "ann", "ann/course/x", "https://github.com/ann/course"])
-def test_badges_refuse_what_is_no_repository(project, repo):
-    done = run_tool(project, "badges", repo)
-    assert done.returncode == 2 and "it must be owner/name" in done.stderr
+def test_badges_refuse_what_is_no_repository(monkeypatch, capsys, repo):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, repo)
+    assert "it must be owner/name" in capsys.readouterr().err
 
 
-def test_badges_take_the_environment(project, notebook):
-    done = run_tool(project, "badges", REPO="ann/course", REF="a branch")
-    assert done.returncode == 2 and "REF is 'a branch'" in done.stderr
-    assert run_tool(project, "badges", REPO="ann/course", REF="").returncode == 0
-    assert "ann/course/blob/main/" in nbformat.read(notebook, 4).cells[0].source
+def test_badges_refuse_what_is_no_branch(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, REPO="ann/course", REF='main"; touch harm')
+    assert "it must be a branch or tag" in capsys.readouterr().err
 
 
 # run_notebooks
@@ -628,8 +651,13 @@ def test_make_hands_values_over_unread(tmp_path, target):
     (tmp_path / "venv" / "installed").touch()
     odd = """a'b" c; touch harm `touch harm` #"""
     values = [f"{name}={odd}" for name in ("ONLY", "REPO", "REF")]
-    done = subprocess.run(
-        ["make", "-s", target, "VENV=venv", *values], cwd=tmp_path, capture_output=True, text=True
+    plain = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    done = subprocess.run(  # without what a `make test` around this test hands down
+        ["make", "-s", target, "VENV=venv", *values],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == "|".join([odd] * 3), done.stderr
     assert not (tmp_path / "harm").exists()
@@ -644,6 +672,40 @@ def test_full_runs_only_what_is_stale(project, notebook):
     assert done.returncode == 0 and "[1/1] demo/02_new.ipynb" in done.stdout
     assert notebook.read_bytes() == before
     assert list(check_notebooks.problems(path)) == []
+
+
+def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, monkeypatch):
+    state, changed = run_notebooks.state, []
+    monkeypatch.setattr(state, "ROOT", project)
+    monkeypatch.setattr(state, "find_notebooks", lambda: [notebook])
+    monkeypatch.setattr(state, "changed_modules", lambda nb: changed)
+    one = {"demo/01_demo.ipynb": notebook}
+    assert run_notebooks.choose("", stale=True) == {}
+    assert run_notebooks.choose("", stale=False) == run_notebooks.choose("mo/*demo", False) == one
+    assert run_notebooks.choose("02", stale=False) == {}
+    changed.append("demo/layers.py")
+    assert run_notebooks.choose("", stale=True) == one
+    assert run_notebooks.choose("02", stale=True) == {}
+    changed.clear()
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].source = "pass"
+    save(nb, notebook)
+    assert run_notebooks.choose("", stale=True) == one
+
+
+def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
+    def no_space(rows, build):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    row = dict(title="t", page="", data="", seconds=1.0, error="", headline="best 1")
+    monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: {"demo/01.ipynb": tmp_path})
+    monkeypatch.setattr(run_notebooks, "run", lambda *arguments: row)
+    monkeypatch.setattr(run_notebooks, "write_index", no_space)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    assert run_notebooks.main() == 1
+    printed = capsys.readouterr().out
+    assert "best 1" in printed
+    assert "The index cannot be written: OSError: [Errno 28] No space left on device" in printed
 
 
 def test_unknown_pattern_is_an_error(project):
