@@ -3,20 +3,22 @@
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
 # make lab     JupyterLab
 # make lint    the quick checks only          make format   repair style and quoted cells
+# make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
-# make clean   remove what the commands above made, except .venv
+# make clean   remove what the commands above made, except .venv and .venv-lower
 
 PYTHON ?= python3
 VENV ?= .venv
-ONLY ?=
-REF ?= main
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 NOTEBOOKS := $(sort $(wildcard assignment*/*.ipynb cw_*/*.ipynb))
 WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 
+# ONLY, REPO and REF reach the tools through the environment, so that no shell reads them.
+export ONLY REPO REF
+
 .DEFAULT_GOAL := help
-.PHONY: help run full lab test lint format badges clean
+.PHONY: help run full lab test test-lower lint format badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -33,10 +35,10 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/installed
-	$(PY) tools/run_notebooks.py --profile quick --only "$(ONLY)"
+	$(PY) -m tools.run_notebooks --profile quick
 
 full: $(VENV)/installed
-	$(PY) tools/run_notebooks.py --profile full --in-place --stale --only "$(ONLY)"
+	$(PY) -m tools.run_notebooks --profile full --in-place --stale
 
 lab: $(VENV)/installed
 	$(PY) -m jupyter lab
@@ -44,12 +46,12 @@ lab: $(VENV)/installed
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) tools/sync_cells.py --check
-	$(PY) tools/check_notebooks.py
-	$(PY) -m shared.results table --check
+	$(PY) -m tools.sync_cells --check
+	$(PY) -m tools.check_notebooks
+	$(PY) -m tools.results table --check
 
 format: $(VENV)/installed-dev
-	$(PY) tools/sync_cells.py --write
+	$(PY) -m tools.sync_cells --write
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
@@ -60,8 +62,15 @@ ifneq ($(NOTEBOOKS),)
 	    --nbval-cell-timeout=600 --durations=10 $(NOTEBOOKS)
 endif
 
+# The usual rules make this environment too; the constraints only choose the versions.
+test-lower:
+	mkdir -p build
+	$(PYTHON) -m tools.lower_bounds > build/lower-bounds.txt
+	PIP_CONSTRAINT=build/lower-bounds.txt $(MAKE) VENV=.venv-lower .venv-lower/installed-dev
+	$(MAKE) VENV=.venv-lower test
+
 badges: $(VENV)/installed
-	$(PY) tools/badges.py "$(REPO)" --ref "$(REF)"
+	$(PY) -m tools.badges
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -29,6 +29,17 @@ def check_shape(name, x, shape):
         raise ValueError(f"{name} has shape {got}; it must be ({wanted}{comma})")
 
 
+def check_features(x, num_features, name="x", finite=True):
+    """Return x as an array; raise ValueError unless it is (N, num_features) real numbers."""
+    x = np.asarray(x)
+    check_shape(name, x, (None, num_features))
+    if x.dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {x.dtype}; it must be real numbers")
+    if finite and not np.isfinite(x.sum(dtype=np.float64)):
+        raise ValueError(f"{name} contains NaN or infinity; every feature must be finite")
+    return x
+
+
 def check_labels(y, num_examples, num_classes, name="y"):
     """Raise ValueError unless y is (num_examples,) integers from 0 to num_classes − 1."""
     y = np.asarray(y)

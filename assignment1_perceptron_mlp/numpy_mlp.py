@@ -14,6 +14,7 @@ from assignment1_perceptron_mlp import numpy_layers
 from assignment1_perceptron_mlp.numpy_layers import (
     batchnorm_backward,
     batchnorm_forward,
+    check_features,
     check_number,
     check_rng,
     check_shape,
@@ -185,8 +186,7 @@ class Sequential:
 
     def forward(self, x, train=False):
         """Return logits (N, K) for x (N, D); train switches dropout and batch statistics on."""
-        x = np.asarray(x)
-        check_shape("x", x, (None, self.layer_sizes[0]))
+        x = check_features(x, self.layer_sizes[0], finite=False)
         self.num_examples = len(x)
         for layer in self.layers:
             x = layer.forward(x, train)
@@ -245,8 +245,7 @@ class MLP(Sequential):
 
     def predict(self, x, batch_size=2_000):
         """Return the most probable class (N,) for x (N, D)."""
-        x = np.asarray(x)
-        check_shape("x", x, (None, self.layer_sizes[0]))
+        x = check_features(x, self.layer_sizes[0])
         check_whole(batch_size=batch_size)
         parts = [x[i : i + batch_size] for i in range(0, len(x), batch_size)]
         return np.concatenate([self.forward(part).argmax(axis=1) for part in parts])

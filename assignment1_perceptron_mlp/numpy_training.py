@@ -11,10 +11,10 @@ import time
 import numpy as np
 
 from assignment1_perceptron_mlp.numpy_layers import (
+    check_features,
     check_labels,
     check_number,
     check_rng,
-    check_shape,
     check_whole,
     cross_entropy_backward,
     cross_entropy_forward,
@@ -23,17 +23,12 @@ from assignment1_perceptron_mlp.numpy_optim import clip_gradients
 
 
 def check_data(name, data, num_features, num_classes):
-    """Return data = (x, y) as arrays; raise ValueError unless x is (N, num_features) finite
-    numbers and y is (N,) labels."""
+    """Return data as two arrays; raise ValueError unless it is a pair of x (N, num_features),
+    finite, and labels y (N,)."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"{name} is a {type(data).__name__}; it must be a pair (x, y)")
-    x, y = np.asarray(data[0]), np.asarray(data[1])
-    check_shape(f"{name}'s x", x, (None, num_features))
-    if x.dtype.kind not in "uif":
-        raise ValueError(f"{name}'s x has dtype {x.dtype}; it must be real numbers")
+    x, y = check_features(data[0], num_features, f"{name}'s x"), np.asarray(data[1])
     check_labels(y, len(x), num_classes, f"{name}'s y")
-    if not np.isfinite(x.sum(dtype=np.float64)):
-        raise ValueError(f"{name}'s x contains NaN or infinity; every feature must be finite")
     return x, y
 
 
@@ -55,8 +50,7 @@ def evaluate(model, x, y, batch_size=2_000):
 
     An example whose logits are not finite makes the loss NaN or infinite and counts as wrong.
     """
-    x, y = np.asarray(x), np.asarray(y)
-    check_shape("x", x, (None, model.layer_sizes[0]))
+    x, y = check_features(x, model.layer_sizes[0]), np.asarray(y)
     check_labels(y, len(x), model.layer_sizes[-1])
     check_whole(batch_size=batch_size)
     total_loss, correct = 0.0, 0
@@ -87,6 +81,15 @@ def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every):
     check_rng(rng)
     if hasattr(schedule, "update") and val is None:
         raise ValueError(f"schedule is {schedule}, which follows the validation loss; val is None")
+
+
+def check_loss(loss, step, learning_rate):
+    """Raise FloatingPointError unless the loss is a finite number."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss} at step {step} (learning rate {learning_rate:.3g}); "
+            "lower the learning rate or check the data"
+        )
 
 
 def fit(
@@ -121,12 +124,15 @@ def fit(
     """
     num_features, num_classes = model.layer_sizes[0], model.layer_sizes[-1]
     x, y = train = check_data("train", train, num_features, num_classes)
-    val = val if val is None else check_data("val", val, num_features, num_classes)
+    if val is not None:
+        val = check_data("val", val, num_features, num_classes)
     check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every)
 
     steps_per_epoch = len(x) // batch_size
-    num_steps, eval_every = num_epochs * steps_per_epoch, eval_every or steps_per_epoch
-    history, losses, seconds, done = [], [], 0.0, 0
+    num_steps = num_epochs * steps_per_epoch
+    if eval_every is None:
+        eval_every = steps_per_epoch
+    history, losses, seconds, done = [], [], 0.0, 0  # done: steps made so far
     for _ in range(num_epochs):
         for batch in batches(len(x), batch_size, rng):
             started = time.perf_counter()
@@ -134,18 +140,18 @@ def fit(
                 optimizer.learning_rate = schedule(done)
             x_batch = x[batch] if augment is None else augment(x[batch], rng)
             loss = step(model, optimizer, x_batch, y[batch])
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss} at step {done} (learning rate "
-                    f"{optimizer.learning_rate:.3g}); lower the learning rate or check the data"
-                )
+            check_loss(loss, done, optimizer.learning_rate)
             losses.append(loss)
             seconds += time.perf_counter() - started
             done += 1
             if done % eval_every == 0 or done == num_steps:
-                row = {"epoch": done / steps_per_epoch, "step": done}
-                row |= {"learning_rate": optimizer.learning_rate}
-                row |= {"train_loss": float(np.mean(losses)), "seconds": seconds}
+                row = {
+                    "epoch": done / steps_per_epoch,
+                    "step": done,
+                    "learning_rate": optimizer.learning_rate,
+                    "train_loss": float(np.mean(losses)),
+                    "seconds": seconds,
+                }
                 if val is not None:
                     row["val_loss"], row["val_accuracy"] = evaluate(model, *val)
                     if hasattr(schedule, "update"):

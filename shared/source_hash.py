@@ -57,17 +57,23 @@ _at_start = {path: _version(path) for path in _ours()}
 _folders = {path.parent for path in _at_start}
 
 
+@functools.cache  # thousands of modules, asked about after every run
+def _resolved(file: str) -> Path:
+    """Return the path of a module's file without links."""
+    return Path(file).resolve()
+
+
 def imported_hashes() -> dict[str, str] | None:
     """Return {module: code hash} of our modules that this process has imported.
 
     None where a file is not the one that was there at the start: then nobody can tell which
     code is running. Modules beside the notebook count as ours.
     """
-    hashes = {}
+    hashes, here = {}, Path.cwd().resolve()
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
-        path = Path(file).resolve()
-        beside_us = path.parent in _folders or path.parent == Path.cwd().resolve()
+        path = _resolved(file)
+        beside_us = path.parent in _folders or path.parent == here
         # torch has modules whose file is a bare name, and __main__ is the notebook itself
         if beside_us and Path(file).is_absolute() and name not in ("__main__", "__mp_main__"):
             if path not in _at_start or _at_start[path] != _version(path):

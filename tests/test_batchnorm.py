@@ -118,6 +118,30 @@ def test_input_shifted_by_3000_keeps_its_precision(dtype, train):
     assert got[0].std() > 0.1
 
 
+def test_statistics_of_many_float32_examples_are_summed_in_float64():
+    rng = np.random.default_rng(12)
+    x = (rng.normal(size=(200_000, 2)) + 30).astype(np.float32)
+    running_mean, running_var = np.zeros(2), np.ones(2)
+    batchnorm_forward(x, *np.ones((2, 2)), running_mean, running_var, momentum=1.0)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(running_mean, exact.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(running_var, exact.var(axis=0, ddof=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize("train", [True, False])
+def test_whole_numbers_are_normalised_as_the_same_floats(integer, train):
+    rng = np.random.default_rng(13)
+    x, dout = rng.integers(0, 200, size=(6, 3)).astype(integer), rng.normal(size=(6, 3))
+    layer = random_layer(rng, 3)
+    compare(
+        numpy_layer(x, dout, layer, train),
+        numpy_layer(x.astype(np.float64), dout, layer, train),
+        2e-6 if integer == np.uint8 else 1e-12,
+        2e-6 if integer == np.uint8 else 1e-12,
+    )
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_float32_stays_float32(train):
     rng = np.random.default_rng(3)

@@ -258,6 +258,7 @@ def test_describe_sources(empty):
 def test_available_sources(empty, monkeypatch):
     (empty / "imdb").mkdir()
     (empty / "imdb" / "train.csv").touch()
+    (empty / "MNIST" / "raw" / "train-images-idx3-ubyte").mkdir(parents=True)  # a folder
     put(monkeypatch, empty, "text", {"input.txt": b"To be"})
     assert data.available_sources() == {
         "mnist": "stand-in",
@@ -303,6 +304,11 @@ def test_cifar_files_are_read(tmp_path):
     assert np.array_equal(x_test[1, 2, 3], rows[11, [67, 1091, 2115]])
     assert y_train.tolist() == list(range(10)) and y_test.tolist() == [3, 4]
     assert y_train.dtype == np.int64 and names == ("airplane", "car")
+
+
+def test_text_is_read_as_it_is(tmp_path):
+    (tmp_path / "input.txt").write_bytes(b"\nN\xc3\xa9e \n")
+    assert TEXT.read(tmp_path) == "\nNée \n"
 
 
 # ---- the command line

@@ -139,6 +139,7 @@ def test_faults_name_the_file_and_the_repair(tmp_path, monkeypatch):
     check(data_set, tmp_path)
     (folder / "train-0").write_bytes(b"x")
     (folder / "train-1").unlink()
+    (folder / "train-1").mkdir()  # a folder is no file
     (folder / "train-3").write_bytes(b"locked")
     whole_digest = download.digest
 
@@ -209,6 +210,12 @@ def test_compressed_answers_and_answers_of_unknown_length(server, tmp_path, codi
     assert fetch(text, tmp_path) and len(server["agents"]) == 1
 
 
+def test_a_length_that_is_no_number(server, tmp_path):
+    text = publish_text(server)
+    server["/a/input.txt"] = (200, [(0, BODY)], {"Content-Length": "many"})
+    assert fetch(text, tmp_path)
+
+
 def test_no_mirror_answers(server, tmp_path):
     text = publish_text(server, mirrors=("/a/", "/b/"))
     del server["/b/input.txt"]
@@ -260,6 +267,7 @@ def test_a_slow_server_that_keeps_up_the_rate_is_waited_for(server, tmp_path, mo
     body = os.urandom(40 * 1000)
     text = publish_text(server, body)
     pieces = [(0.02, body[i : i + 1000]) for i in range(0, len(body), 1000)]  # 0.8 s, 50 kB/s
+    monkeypatch.setattr(download, "SLOWEST", 6000)  # six pieces a second
     server["/a/input.txt"] = (200, pieces, {"Content-Length": str(len(body))})
     assert fetch(text, tmp_path) and len(server["agents"]) == 1
 

@@ -1,7 +1,9 @@
 """The stand-ins show what their labels say, and cannot be told by a shortcut."""
 
 import re
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,24 +107,46 @@ def test_shapes_have_the_form_of_cifar10(shapes):
     assert [len(part) for part in small] == [33, 33, 8, 8, 10]
 
 
+def matched_filter(images, name, tilt=0.0):
+    """Slide a shape over images (N, 32, 32, 3); return how well it fits best, and where (N,)."""
+    x = images.mean(axis=3)
+    spectra = np.fft.rfft2(x - x.mean(axis=(1, 2), keepdims=True))
+    v, u = (np.fft.fftfreq(32, 1 / 32)[index] for index in np.mgrid[:32, :32])
+    u, v = u * np.cos(tilt) + v * np.sin(tilt), v * np.cos(tilt) - u * np.sin(tilt)
+    best, place = np.zeros(len(x)), np.zeros(len(x), dtype=int)
+    for size in (6.5, 8.5, 10.5):
+        template = SHAPES[name](u / size, v / size).astype(float)
+        template -= template.mean()
+        spectrum = np.fft.rfft2(template / np.linalg.norm(template))
+        fit = abs(np.fft.irfft2(spectra * np.conj(spectrum), s=(32, 32))).reshape(len(x), -1)
+        place = np.where(fit.max(axis=1) > best, fit.argmax(axis=1), place)
+        best = np.maximum(best, fit.max(axis=1))
+    return best, place
+
+
 @pytest.mark.parametrize("part", [0, 2], ids=["train", "test"])
 def test_a_matched_filter_finds_the_shape_that_the_label_names(shapes, part):
-    """Slide each shape over the image; the one that fits best somewhere should be the label's."""
-    x, y = shapes[part][:1000].mean(axis=3), shapes[part + 1][:1000]
-    x = x - x.mean(axis=(1, 2), keepdims=True)
-    spectra = np.fft.rfft2(x)
-    v, u = (np.fft.fftfreq(32, 1 / 32)[index] for index in np.mgrid[:32, :32])
-    scores = np.full((len(x), 10), 0.0)
-    for label, name in enumerate(INSIDE_AND_OUTSIDE):
-        for size in (6.5, 8.5, 10.5):
-            template = SHAPES[name](u / size, v / size).astype(float)
-            template -= template.mean()
-            template /= np.linalg.norm(template)
-            fit = np.fft.irfft2(spectra * np.conj(np.fft.rfft2(template)), s=(32, 32))
-            scores[:, label] = np.maximum(scores[:, label], abs(fit).max(axis=(1, 2)))
-    found = scores.argmax(axis=1)
+    x, y = shapes[part][:1000], shapes[part + 1][:1000]
+    found = np.argmax([matched_filter(x, name)[0] for name in INSIDE_AND_OUTSIDE], axis=0)
     right = [(found[y == label] == label).mean() for label in range(10)]
     assert np.mean(right) > 0.65 and min(right) > 0.5  # by chance 0.1
+
+
+def test_shapes_have_a_colour_and_a_place_of_their_own(shapes):
+    squares = shapes[0][shapes[1] == 2]
+    row, col = np.divmod(matched_filter(squares, "square")[1], 32)
+    for middle in (row, col):
+        assert np.ptp(np.quantile(middle, (0.1, 0.9))) > 8
+        assert middle.mean() == pytest.approx(16, abs=1.5)
+    assert abs(np.corrcoef(row, col)[0, 1]) < 0.2
+    tilts = np.argmax([matched_filter(squares, "square", t)[0] for t in (-0.2, 0, 0.2)], axis=0)
+    assert np.bincount(tilts, minlength=3).min() > 0.2 * len(tilts)
+    of_shape = squares[np.arange(len(squares)), row, col].astype(float)  # (N, 3)
+    around = squares[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=1)
+    for channel in range(3):
+        assert abs(np.corrcoef(of_shape[:, channel], around[:, channel])[0, 1]) < 0.25
+    assert abs(np.corrcoef(of_shape.T) - np.eye(3)).max() < 0.25
+    assert of_shape.mean() > around.mean() + 40
 
 
 def test_shapes_are_quick_and_cannot_be_told_by_colour(shapes):
@@ -143,6 +167,8 @@ def test_shapes_vary_and_use_the_range(shapes):
     assert abs(corners[:, 0] - corners[:, 3]).mean() > 40  # and within one, from noise and ramp
     noise = (x[:, :-1] - x[:, 1:]).std()
     assert 40 < noise < 70
+    for end in (0, 255):  # what lies beyond the range is cut off, and does not begin again
+        assert (shapes[0] == end).mean() > 0.005
 
 
 # ---- reviews
@@ -229,6 +255,22 @@ def test_text_stand_in_is_prose():
         assert "  " not in paragraph and not set(paragraph) & set("*`|=<>[]{}\\")
     assert np.mean([len(paragraph) < 120 for paragraph in paragraphs]) > 0.02  # short ones too
     assert '"' in text and "'" in text
+
+
+def test_text_takes_each_paragraph_of_prose_once(monkeypatch):
+    long = "This is a sentence of the manual that goes on for quite a while, and then a little more"
+    curly = "\u201cat once\u201d \u2013 it\u2019s \u2018so\u2019 \u2014 done."
+    plain = "\"at once\" - it's 'so' - done."
+    topics = {
+        "b": f"Second:  {long}\n  and on.\n\n{long} {curly}",
+        "a": f"First: {long}.\n\nToo short a sentence.\n\n  {long}:\n\n   code = [1, 2]  # {long}.",
+        "c": f"{long[0].lower()}{long[1:]}.\n\n{long} caf\u00e9.\n\nFirst: {long}.",
+    }
+    topics |= {name: f"Topic {name}. {long}." for name in "hgfed"}
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", SimpleNamespace(topics=topics))
+    others = "".join(f"Topic {name}. {long}.\n" for name in "defgh")  # by name
+    first = f"First: {long}.\nSecond: {long} and on.\n{long} {plain}\n"
+    assert TEXT.stand_in() == first + others
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

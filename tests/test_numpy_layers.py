@@ -137,6 +137,11 @@ def test_activations_far_from_zero_neither_overflow_nor_warn(name, dtype):
     assert np.isfinite(dx).all()
 
 
+def test_sigmoid_of_whole_numbers_and_of_lists_of_them():
+    x = np.array([-3, 0, 2])
+    np.testing.assert_allclose(layers.sigmoid(x), torch.sigmoid(torch.tensor(x)), rtol=1e-6)
+
+
 def test_relu_has_gradient_zero_at_zero_as_in_torch():
     cache = layers.relu_forward(np.zeros((2, 2)))[1]
     np.testing.assert_array_equal(layers.relu_backward(np.ones((2, 2)), cache), np.zeros((2, 2)))
@@ -146,12 +151,17 @@ def test_relu_has_gradient_zero_at_zero_as_in_torch():
 
 
 @pytest.mark.parametrize(("N", "K"), SHAPES)
-@pytest.mark.parametrize("shift", [0, 3_000, -3_000])
-def test_softmax_is_torchs(N, K, shift):
-    logits = 2 * rng_for(N, K).normal(size=(N, K)) + shift
+@pytest.mark.parametrize("shift", [0, 3_000, -3_000, "a different one for each row"])
+def test_softmax_and_log_softmax_are_torchs(N, K, shift):
+    logits = 2 * rng_for(N, K).normal(size=(N, K))
+    logits += 3_000 * np.arange(N)[:, None] if isinstance(shift, str) else shift
+    kept, as_torch = logits.copy(), torch.tensor(logits)
     probs = layers.softmax(logits)
-    np.testing.assert_allclose(probs, F.softmax(torch.tensor(logits), dim=1), rtol=1e-10)
+    np.testing.assert_allclose(probs, F.softmax(as_torch, dim=1), rtol=1e-9)
     np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-14)
+    log_probs = layers.log_softmax(logits)
+    np.testing.assert_allclose(log_probs, F.log_softmax(as_torch, dim=1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(logits, kept)
 
 
 @pytest.mark.filterwarnings("error:overflow")
@@ -200,6 +210,17 @@ def test_cross_entropy_of_huge_logits_is_finite_and_torchs(dtype, y):
     np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-6)
     np.testing.assert_allclose(
         layers.cross_entropy_backward(cache), logits_torch.grad.numpy(), atol=1e-7
+    )
+
+
+def test_a_row_does_not_feel_the_logits_of_another():
+    logits, y = np.array([[1.0, 2.0, 0.5], [1e4, 1e4 + 1, 1e4 - 2]]), np.array([2, 0])
+    alone = [layers.cross_entropy_forward(logits[[i]], y[[i]]) for i in range(2)]
+    loss, cache = layers.cross_entropy_forward(logits, y)
+    assert loss == pytest.approx((alone[0][0] + alone[1][0]) / 2, rel=1e-12)
+    parts = [layers.cross_entropy_backward(one[1]) for one in alone]
+    np.testing.assert_allclose(
+        layers.cross_entropy_backward(cache), np.concatenate(parts) / 2, rtol=1e-12
     )
 
 
@@ -255,6 +276,52 @@ def test_dropout_does_nothing_in_evaluation():
     assert rng.bit_generator.state == state
 
 
+# ---- what must be left alone ----
+
+CACHES = {  # forward passes on x (5, 3) and what their backward takes beside dout
+    "linear": lambda x: layers.linear_forward(x, np.ones((3, 2)), np.ones(2)),
+    "relu": layers.relu_forward,
+    "sigmoid": layers.sigmoid_forward,
+    "tanh": layers.tanh_forward,
+    "dropout": lambda x: layers.dropout_forward(x, 0.5, np.random.default_rng(0)),
+    "batchnorm": lambda x: layers.batchnorm_forward(
+        x, 2 * np.ones(3), np.ones(3), np.zeros(3), np.ones(3)
+    ),
+    "batchnorm in evaluation": lambda x: layers.batchnorm_forward(
+        x, 2 * np.ones(3), np.ones(3), np.zeros(3), np.ones(3), train=False
+    ),
+    "cross_entropy": lambda x: layers.cross_entropy_forward(x, np.array([0, 2, 1, 2, 0]), 0.1),
+}
+
+
+def arrays_of(*values):
+    """Return all arrays in nested tuples."""
+    found = []
+    for value in values:
+        if isinstance(value, tuple):
+            found += arrays_of(*value)
+        elif isinstance(value, np.ndarray):
+            found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_forward_leaves_its_input_and_backward_its_cache_and_dout(name):
+    x = rng_for(8).normal(size=(5, 3))
+    kept_x = x.copy()
+    out, cache = CACHES[name](x)
+    np.testing.assert_array_equal(x, kept_x)
+    dout = np.ones_like(out) + rng_for(9).random(np.shape(out))
+    kept = [a.copy() for a in arrays_of(out, cache, dout, x)]
+    backward = getattr(layers, f"{name.split()[0]}_backward")
+    arguments = (cache,) if name == "cross_entropy" else (dout, cache)
+    first, second = backward(*arguments), backward(*arguments)
+    for a, b in zip(arrays_of(first), arrays_of(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(arrays_of(out, cache, dout, x), kept, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 # ---- dtype, memory layout ----
 
 
@@ -290,11 +357,13 @@ def test_non_contiguous_input_gives_the_same(arrange):
         np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8])
-def test_any_integer_type_is_a_label(integer):
+@pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8, list])
+def test_any_integer_type_and_a_list_are_labels(integer):
     logits = rng_for(7).normal(size=(3, 4))
     y = np.array([0, 3, 2])
-    loss, cache = layers.cross_entropy_forward(logits, y.astype(integer))
+    loss, cache = layers.cross_entropy_forward(
+        logits, y.tolist() if integer is list else y.astype(integer)
+    )
     assert loss == layers.cross_entropy_forward(logits, y)[0]
     assert layers.cross_entropy_backward(cache).shape == (3, 4)
 
@@ -322,3 +391,46 @@ def test_linear_refuses_a_bias_that_would_broadcast(shape):
 def test_cross_entropy_refuses_bad_labels(y, message):
     with pytest.raises(ValueError, match=message):
         layers.cross_entropy_forward(np.zeros((3, 3)), np.array(y))
+
+
+NUMBERS = {
+    "low": (lambda: layers.check_number("x", -0.5), r"x is -0\.5; it must be 0 or more"),
+    "infinity": (lambda: layers.check_number("x", np.inf), "x is inf; it must be 0 or more"),
+    "NaN": (lambda: layers.check_number("x", np.nan), "x is nan; it must be 0 or more"),
+    "open low": (lambda: layers.check_number("x", 0, ends="()"), "x is 0; it must be above 0"),
+    "open high": (lambda: layers.check_number("x", 1, 0, 1), r"x is 1; it must be in \[0, 1\)"),
+    "text": (lambda: layers.check_number("x", "1"), "x is '1'; it must be 0 or more"),
+    "None": (lambda: layers.check_number("x", None), "x is None; it must be 0 or more"),
+    "half": (lambda: layers.check_whole(n=1.5), r"n is 1\.5; it must be a whole number, 1 or more"),
+    "none": (lambda: layers.check_whole(n=0), "n is 0; it must be a whole number, 1 or more"),
+    "seed": (lambda: layers.check_rng(0), r"rng is 0; it must be a Generator: np\.random\.default"),
+    "text in x": (lambda: layers.check_features([["a"]], 1), "x has dtype <U1; it must be real"),
+    "complex x": (lambda: layers.check_features([[1j]], 1), "x has dtype complex128; it must be"),
+    "no examples": (
+        lambda: layers.check_features(np.zeros((0, 2)), 2),
+        r"x has shape \(0, 2\); it must be \(≥1, 2\)",
+    ),
+    "one dimension": (
+        lambda: layers.check_features(np.zeros(2), 2),
+        r"x has shape \(2,\); it must be \(≥1, 2\)",
+    ),
+    "NaN in x": (lambda: layers.check_features([[1.0], [np.nan]], 1), "x contains NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_checks_say_the_name_the_value_and_what_is_allowed(case):
+    check, message = NUMBERS[case]
+    with pytest.raises(ValueError, match=message):
+        check()
+
+
+def test_checks_let_the_ends_pass():
+    layers.check_number("x", 0)
+    layers.check_number("x", np.float32(0.5), 0, 1)
+    layers.check_number("x", 1, 0, 1, "[]")
+    layers.check_whole(n=1, m=np.int64(3))
+    layers.check_whole(0, n=0)
+    assert layers.check_features([[1, 2]], 2).shape == (1, 2)
+    assert layers.check_features(np.array([[np.nan]]), 1, finite=False).shape == (1, 1)
+    assert np.isfinite(layers.check_features(np.full((9, 1), 3e38, np.float32), 1)).all()

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from assignment1_perceptron_mlp.numpy_layers import cross_entropy_backward, cross_entropy_forward
-from assignment1_perceptron_mlp.numpy_mlp import MLP, init_weight
+from assignment1_perceptron_mlp.numpy_mlp import (
+    MLP,
+    Activation,
+    BatchNorm,
+    Dropout,
+    Linear,
+    Sequential,
+    init_weight,
+)
 from assignment1_perceptron_mlp.numpy_optim import SGD
 from assignment1_perceptron_mlp.numpy_training import evaluate, fit, train_step
 from shared.checks import compare_gradients, numerical_gradient
@@ -175,6 +183,48 @@ def test_dtype_is_kept_through_training(dtype, batchnorm):
     assert {a.dtype for a in model.gradients().values()} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize("first", ["batch norm", "activation", "dropout"])
+def test_a_layer_other_than_linear_may_come_first(first):
+    rng = np.random.default_rng(0)
+    layer = {
+        "batch norm": lambda: BatchNorm(3, np.float64),
+        "activation": lambda: Activation("tanh"),
+        "dropout": lambda: Dropout(0.4, FixedMasks(0)),
+    }[first]()
+    model = Sequential([layer, Linear(3, 2, "he", rng, np.float64)])
+    assert model.layer_sizes == (3, 2)
+    x, y = rng.normal(size=(6, 3)) + 5, np.arange(6) % 2
+    _, grads = loss_and_gradients(model, x, y)
+
+    def f(_):
+        return cross_entropy_forward(model.forward(x, train=True), y)[0]
+
+    assert len(grads) == (4 if first == "batch norm" else 2)
+    differences = {n: numerical_gradient(f, p, 1e-6) for n, p in model.parameters().items()}
+    compare_gradients(grads, differences, tolerance=1e-6, verbose=False)
+
+
+def test_batch_norm_hands_its_momentum_and_eps_on_as_torch_means_them():
+    x = 4 * np.random.default_rng(0).normal(size=(8, 3)) + 2
+    ours = BatchNorm(3, np.float64, momentum=0.3, eps=0.5)
+    theirs = torch.nn.BatchNorm1d(3, momentum=0.3, eps=0.5, dtype=torch.float64)
+    np.testing.assert_allclose(ours.forward(x, True), theirs(torch.tensor(x)).detach(), rtol=1e-12)
+    np.testing.assert_allclose(ours.running_mean, theirs.running_mean, rtol=1e-12)
+    np.testing.assert_allclose(ours.running_var, theirs.running_var, rtol=1e-12)
+    assert (BatchNorm(3, np.float64).momentum, BatchNorm(3, np.float64).eps) == (0.1, 1e-5)
+
+
+def test_the_layers_stand_in_the_order_linear_batch_norm_activation_dropout():
+    model = MLP((3, 6, 5, 2), batchnorm=True, dropout=0.2, rng=np.random.default_rng(0))
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds == [Linear, BatchNorm, Activation, Dropout] * 2 + [Linear]
+    assert model.layer_sizes == (3, 6, 5, 2)
+    model = MLP((3, 6, 2), init=0.01, rng=np.random.default_rng(0))
+    assert [type(layer) for layer in model.layers] == [Linear, Activation, Linear]
+    assert max(np.abs(W).max() for n, W in model.parameters().items() if n[0] == "W") < 0.05
+    assert not model.parameters()["b1"].any()
+
+
 def test_parameters_are_the_arrays_themselves():
     model = make_model((2, 3, 2))
     x = np.ones((1, 2))
@@ -238,6 +288,20 @@ def test_depth_one_learns_what_a_line_can_and_depth_two_learns_xor():
     assert accuracies[0] <= 0.75 and accuracies[1] == 1.0
 
 
+# ---- lists work where arrays do ----
+
+
+def test_lists_work_where_arrays_do():
+    model = make_model((2, 7, 3))
+    x, y = np.random.default_rng(0).normal(size=(9, 2)).round(3), np.arange(9) % 3
+    np.testing.assert_array_equal(model.forward(x.tolist()), model.forward(x))
+    np.testing.assert_array_equal(model.predict(x.tolist()), model.predict(x))
+    assert (
+        loss_and_gradients(model, x.tolist(), y.tolist())[0] == loss_and_gradients(model, x, y)[0]
+    )
+    assert MLP([2, 7, 3], rng=np.random.default_rng(0)).layer_sizes == (2, 7, 3)
+
+
 # ---- bad input: each error is one clear sentence ----
 
 
@@ -290,3 +354,81 @@ def test_batch_of_one_with_batch_norm_in_training():
     with raises("in training batch norm needs 2 or more examples"):
         model.forward(np.zeros((1, 2), np.float32), train=True)
     assert model.forward(np.zeros((1, 2), np.float32)).shape == (1, 2)  # evaluation may
+
+
+def rng_of_seed():
+    return np.random.default_rng(0)
+
+
+CONSTRUCTIONS = {
+    "whole-number weights": (
+        lambda: MLP((2, 5, 2), dtype=int, rng=rng_of_seed()),
+        "dtype is int64; it must be a float type",
+    ),
+    "a seed as rng": (lambda: MLP((2, 2), rng=0), "rng is 0; it must be a Generator"),
+    "half a unit": (lambda: MLP((2, 2.5, 2), rng=rng_of_seed()), "it needs 2 or more sizes ≥ 1"),
+    "init in a list": (
+        lambda: MLP((2, 2), init=["he"], rng=rng_of_seed()),
+        r"init is \['he'\]; it must be one of",
+    ),
+    "infinite init": (lambda: MLP((2, 2), init=np.inf, rng=rng_of_seed()), "init is inf"),
+    "no hidden layer, unknown activation": (
+        lambda: MLP((2, 2), activation="swish", rng=rng_of_seed()),
+        "activation is 'swish'",
+    ),
+    "no hidden layer, bad dropout": (
+        lambda: MLP((2, 2), dropout=2, rng=rng_of_seed()),
+        r"dropout is 2; it must be in \[0, 1\)",
+    ),
+    "momentum 2": (
+        lambda: BatchNorm(3, float, momentum=2),
+        r"momentum is 2; it must be in \[0, 1\]",
+    ),
+    "eps 0": (lambda: BatchNorm(3, float, eps=0), "eps is 0; it must be above 0"),
+    "whole-number batch norm": (lambda: BatchNorm(3, int), "dtype is int64"),
+    "no features": (lambda: BatchNorm(0, float), "num_features is 0; it must be a whole number"),
+    "no outputs": (
+        lambda: Linear(3, 0, "he", rng_of_seed(), float),
+        "out_features is 0; it must be a whole number",
+    ),
+    "no layers": (lambda: Sequential([]), "layers has 0 layers, none of them Linear"),
+    "equal names": (
+        lambda: Sequential(
+            [Linear(3, 2, "he", rng_of_seed(), float), BatchNorm(2, float), BatchNorm(2, float)]
+        ),
+        "two batch norms follow the same Linear",
+    ),
+    "wrong width": (
+        lambda: Sequential([Linear(3, 1, "he", rng_of_seed(), float), BatchNorm(4, float)]).forward(
+            np.ones((2, 3))
+        ),
+        r"x has shape \(2, 1\); it must be \(≥1, 4\)",
+    ),
+    "text": (
+        lambda: MLP((2, 2), rng=rng_of_seed()).forward([["a", "b"]]),
+        "x has dtype <U1; it must be real numbers",
+    ),
+    "NaN": (
+        lambda: MLP((2, 2), rng=rng_of_seed()).predict([[0.0, np.nan]]),
+        "x contains NaN or infinity",
+    ),
+    "no batch": (
+        lambda: MLP((2, 2), rng=rng_of_seed()).predict([[0.0, 1.0]], batch_size=0),
+        "batch_size is 0; it must be a whole number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONSTRUCTIONS)
+def test_doors_refuse_in_one_sentence(case):
+    make, message = CONSTRUCTIONS[case]
+    with raises(message):
+        make()
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (4,), (4, 1), (3, 3)])
+def test_a_gradient_that_would_broadcast_is_refused(shape):
+    model = MLP((2, 5, 3), rng=np.random.default_rng(0))
+    model.forward(np.zeros((4, 2)), train=True)
+    with raises(r"dlogits has shape .*; it must be \(4, 3\)"):
+        model.backward(np.zeros(shape))

@@ -23,6 +23,9 @@ def make_data(num_examples=240, seed=0, dtype=np.float32):
     return (centres[y] + rng.normal(size=(num_examples, 6))).astype(dtype), y
 
 
+X, Y = make_data()
+
+
 def make_mlp(seed=1, dtype=np.float32, **kwargs):
     return MLP(SIZES, rng=np.random.default_rng(seed), dtype=dtype, **kwargs)
 
@@ -48,6 +51,98 @@ def test_fit_learns_and_returns_one_history_entry_per_evaluation():
     assert (np.diff(history["seconds"]) > 0).all()
     assert history["train_loss"][-1] < history["train_loss"][0] / 2
     assert history["val_accuracy"][-1] > max(0.85, before)
+
+
+def test_the_history_holds_what_happened():
+    x_val, y_val = make_data(50, seed=5)
+    model = make_mlp(dropout=0.3, batchnorm=True)
+    history = run_fit(model, val=(x_val, y_val), num_epochs=2, schedule=lambda t: 0.1 / (1 + t))
+    np.testing.assert_array_equal(history["epoch"], [1, 2])
+    np.testing.assert_allclose(history["learning_rate"], [0.1 / 7, 0.1 / 14])
+    loss, accuracy = evaluate(model, x_val, y_val)  # on validation data, dropout switched off
+    assert (history["val_loss"][-1], history["val_accuracy"][-1]) == (loss, accuracy)
+    assert (loss, accuracy) != evaluate(model, *make_data())
+    halves = run_fit(num_epochs=2, eval_every=5)
+    np.testing.assert_allclose(halves["epoch"], [5 / 7, 10 / 7, 2])
+
+
+def test_the_training_loss_is_the_mean_since_the_last_entry():
+    losses = []
+
+    def spy(model, optimizer, x, y):
+        losses.append(train_step(model, optimizer, x, y))
+        return losses[-1]
+
+    history = run_fit(num_epochs=2, step=spy)
+    expected = [np.mean(losses[:7]), np.mean(losses[7:])]
+    np.testing.assert_allclose(history["train_loss"], expected, rtol=1e-12)
+
+
+def watch(**kwargs):
+    """Return the examples' numbers (first feature) of every batch that a fit trained on."""
+    x, y = make_data()
+    x[:, 0] = np.arange(len(x))
+    seen = []
+
+    def spy(model, optimizer, x, y):
+        seen.append((x[:, 0].astype(int), y))
+        return 1.0
+
+    run_fit(x=x, y=y, step=spy, **kwargs)
+    for numbers, labels in seen:  # features and labels keep together
+        np.testing.assert_array_equal(labels, y[numbers])
+    return [numbers for numbers, _ in seen]
+
+
+def test_batches_are_shuffled_anew_in_each_epoch_and_take_no_example_twice():
+    seen = watch(num_epochs=2, batch_size=30)
+    assert [len(numbers) for numbers in seen] == [30] * 16
+    first, second = np.concatenate(seen[:8]), np.concatenate(seen[8:])
+    for epoch in (first, second):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(240))
+        assert not np.array_equal(epoch, np.arange(240))
+    assert not np.array_equal(first, second)
+    seen = watch(num_epochs=1, batch_size=100)  # the short last batch is left out
+    assert [len(numbers) for numbers in seen] == [100, 100]
+    assert len(np.unique(np.concatenate(seen))) == 200
+    assert [len(numbers) for numbers in watch(num_epochs=1, batch_size=240)] == [240]
+
+
+def test_what_augment_returns_is_trained_on_and_gets_the_shuffling_rng():
+    rng, given = np.random.default_rng(2), []
+
+    def augment(x, generator):
+        given.append(generator)
+        return np.zeros_like(x)
+
+    batches = []
+    step = lambda model, optimizer, x, y: batches.append(x) or 1.0  # noqa: E731
+    run_fit(num_epochs=1, augment=augment, rng=rng, step=step)
+    assert not np.concatenate(batches).any()
+    assert all(generator is rng for generator in given)
+
+
+def test_the_schedule_is_asked_for_steps_0_to_the_last_but_one():
+    asked, rates = [], []
+
+    def schedule(step):
+        asked.append(step)
+        return 0.1 + step
+
+    def spy(model, optimizer, x, y):
+        rates.append(optimizer.learning_rate)
+        return 1.0
+
+    run_fit(num_epochs=2, schedule=schedule, step=spy)
+    assert asked == list(range(14))
+    np.testing.assert_allclose(rates, 0.1 + np.arange(14))
+
+
+def test_training_time_leaves_evaluation_out(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    history = run_fit(num_epochs=2, val=make_data(50, seed=5))
+    np.testing.assert_array_equal(history["seconds"], [7, 14])  # one tick for each batch
 
 
 def test_without_validation_data_the_history_has_no_validation_entries():
@@ -164,7 +259,69 @@ def test_evaluate_in_batches_equals_evaluate_at_once(batch_size):
     assert accuracy == (logits.argmax(axis=1) == y).mean()
 
 
+def test_evaluate_does_not_touch_the_model():
+    x, y = make_data()
+    model = make_mlp(dropout=0.5, batchnorm=True)
+    run_fit(model, num_epochs=1)
+    state = [layer.running_mean.copy() for layer in model.layers if hasattr(layer, "running_mean")]
+    assert evaluate(model, x, y) == evaluate(model, x, y)
+    after = [layer.running_mean for layer in model.layers if hasattr(layer, "running_mean")]
+    np.testing.assert_array_equal(state, after)
+
+
+def test_lists_work_where_arrays_do():
+    x, y = make_data(64)
+    model, twin = make_mlp(), make_mlp()
+    assert evaluate(model, x.tolist(), y.tolist()) == pytest.approx(evaluate(model, x, y))
+    run_fit(model, x.tolist(), y.tolist(), val=[x.tolist(), y.tolist()], num_epochs=1)
+    run_fit(twin, x, y, num_epochs=1)
+    np.testing.assert_allclose(model.parameters()["W1"], twin.parameters()["W1"], rtol=1e-4)
+
+
 # ---- what is refused, and how ----
+
+
+def test_an_example_without_finite_logits_counts_as_wrong():
+    model = make_mlp()
+    model.parameters()["b2"][:] = [np.nan, 0, 0]  # argmax of NaN is 0
+    loss, accuracy = evaluate(model, X, np.zeros(len(X), int))
+    assert np.isnan(loss) and accuracy == 0
+    with pytest.raises(ValueError, match="x contains NaN or infinity"):
+        evaluate(model, np.full((4, 6), np.nan), np.zeros(4, int))
+
+
+@pytest.mark.parametrize("loss", [np.inf, -np.inf, np.nan])
+def test_any_loss_that_is_not_finite_stops(loss):
+    with pytest.raises(FloatingPointError, match=f"the loss is {loss} at step 0"):
+        run_fit(step=lambda *arguments: loss)
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.1, 1.1, float("nan"), "0.1"])
+def test_bad_label_smoothing_is_refused(label_smoothing):
+    with pytest.raises(ValueError, match=r"label_smoothing is .*; it must be in \[0, 1\]"):
+        run_fit(step=partial(train_step, label_smoothing=label_smoothing))
+
+
+@pytest.mark.parametrize("rate", [-0.1, np.nan])
+def test_a_schedule_with_a_bad_rate_is_refused(rate):
+    with pytest.raises(ValueError, match=r"learning_rate is .*; it must be 0 or more"):
+        run_fit(schedule=lambda step: rate)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(y=np.zeros(9, int)), r"y has shape \(9,\); it must be \(8,\)"),
+        (dict(y=np.zeros(7, int)), r"y has shape \(7,\); it must be \(8,\)"),
+        (dict(y=np.full(8, 3)), "y contains the label 3; labels must be 0 … 2"),
+        (dict(y=np.zeros(8)), "y has dtype float64; labels must be integers"),
+        (dict(x=X[:8, :5]), r"x has shape \(8, 5\); it must be \(≥1, 6\)"),
+        (dict(batch_size=0), "batch_size is 0; it must be a whole number, 1 or more"),
+    ],
+)
+def test_evaluate_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(make_mlp(), **dict(x=X[:8], y=Y[:8]) | change)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_named():
@@ -181,7 +338,6 @@ def bad(x=None, y=None, **kwargs):
     return {"x": x, "y": y, **kwargs}
 
 
-X, Y = make_data()
 BAD_INPUT = {
     "features": (bad(X[:, :5], Y), r"train's x has shape \(240, 5\); it must be \(≥1, 6\)"),
     "images": (
@@ -203,6 +359,12 @@ BAD_INPUT = {
     "no epochs": (bad(X, Y, num_epochs=0), "num_epochs is 0; it must be a whole number, 1"),
     "eval_every": (bad(X, Y, eval_every=-1), "eval_every is -1; it must be a whole number, 1"),
     "NaN in x_val": (bad(X, Y, val=(X * np.nan, Y)), "val's x contains NaN or infinity"),
+    "a seed": (bad(X, Y, rng=2), "rng is 2; it must be a Generator"),
+    "half an epoch": (bad(X, Y, num_epochs=0.5), r"num_epochs is 0\.5; it must be a whole number"),
+    "text": (bad(X.astype(str), Y), "train's x has dtype <U.*; it must be real numbers"),
+    "y_val missing": (bad(X, Y, val=(X,)), r"val is a tuple; it must be a pair \(x, y\)"),
+    "y_val None": (bad(X, Y, val=(X, None)), r"val's y has shape \(\); it must be \(240,\)"),
+    "labels of val": (bad(X, Y, val=(X, Y + 1)), "val's y contains the label 3"),
     "no y_val": (bad(X, Y, val=X), r"val is a ndarray; it must be a pair \(x, y\)"),
     "deaf plateau": (
         bad(X, Y, schedule=ReduceOnPlateau(0.1)),
@@ -214,8 +376,12 @@ BAD_INPUT = {
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_refused_in_one_sentence(case):
     arguments, message = BAD_INPUT[case]
+    model = make_mlp()
+    before = {name: p.copy() for name, p in model.parameters().items()}
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=message):
-        run_fit(**arguments)
+        run_fit(model, **arguments)
+    for name, p in model.parameters().items():
+        np.testing.assert_array_equal(p, before[name])  # refused before the first step
 
 
 def test_evaluate_refuses_an_empty_set():

@@ -73,6 +73,8 @@ def test_schedules_at_their_knots():
     assert warm(19) == warm(20) == pytest.approx(0.4)
     assert warm(60) == pytest.approx(0.2)
     assert warm(100) == warm(500) == pytest.approx(0.0)
+    only_warmup = WarmupCosine(0.4, num_steps=5, warmup_steps=5)
+    assert (only_warmup(4), only_warmup(5), only_warmup(6)) == (0.4, 0.4, 0.0)
     steps = StepDecay(1.0, 10, 0.5)
     assert [steps(t) for t in (0, 9, 10, 19, 20)] == [1.0, 1.0, 0.5, 0.5, 0.25]
     cycle = Triangular(1e-5, 1e-1, 500)

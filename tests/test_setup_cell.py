@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from notebook_state import ROOT
+from tools.notebook_state import ROOT
 
 CELL = ROOT / "tools" / "setup_cell.py"
 # Runs the cell twice in one process, as a kernel would, with a stand-in for Colab's module.
@@ -101,7 +101,7 @@ def test_lone_notebook_installs_the_collection(repository, machine, tmp_path):
 def test_without_a_repository_one_sentence_says_what_to_do(tmp_path):
     done = run(Path(sys.executable), tmp_path, "-I", "-S", str(CELL))
     assert done.returncode == 1
-    assert "RuntimeError: Set the environment variable COURSE_REPO" in done.stderr
+    assert "set COURSE_REPO to the address of this collection" in done.stderr
 
 
 def test_does_nothing_where_the_collection_is_installed(tmp_path):
@@ -110,5 +110,14 @@ def test_does_nothing_where_the_collection_is_installed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_is_short():
-    assert len(CELL.read_text(encoding="utf-8").splitlines()) <= 20
+def test_a_clone_that_is_there_is_used(tmp_path):
+    there = tmp_path / "course" / "tools"
+    there.mkdir(parents=True)
+    (there / "install_here.py").write_text("print('installing from', __file__)")
+    done = run(Path(sys.executable), tmp_path, "-I", "-S", str(CELL), COURSE_REPO="nowhere")
+    assert done.returncode == 0 and "installing from" in done.stdout
+
+
+def test_is_short_and_a_form():
+    lines = CELL.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 12 and lines[0].startswith("# @title Set-up: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
@@ -20,20 +21,19 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-import badges
-import check_notebooks
-import run_notebooks
-import sync_cells
-from notebook_state import (
+from shared.source_hash import code_hash, source_hash
+from tools import badges, check_notebooks, lower_bounds, run_notebooks, sync_cells
+from tools.notebook_state import (
     ROOT,
     changed_modules,
     code_of,
     find_notebooks,
+    is_setup,
     module_hashes,
     output_problems,
     save,
+    write_together,
 )
-from shared.source_hash import code_hash, source_hash
 
 SETUP = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").strip()
 MODULE = '''"""A module."""
@@ -81,6 +81,7 @@ class Net:
 def make_notebook(*sources: str):
     """Return a notebook of these code cells as a full run would store it."""
     cells = [new_code_cell(source) for source in (SETUP, *sources)]
+    cells[0].metadata.update(sync_cells.FOLDED)
     for count, cell in enumerate(cells, 1):
         cell.execution_count = count
     cells[-1].metadata["tags"] = ["nbval-check-output"]
@@ -101,7 +102,13 @@ def seal(nb, root: Path):
 @pytest.fixture
 def project(tmp_path):
     """A small project with one package, one module and one notebook that passes every check."""
-    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__py*"))
+    for name in ("tools", "shared"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__py*"))
+    ground = tmp_path / "shared" / "environment.py"
+    text = ground.read_text(encoding="utf-8")
+    ground.write_text(text.replace("assignment1_perceptron_mlp", "demo"), encoding="utf-8")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "targets.toml").write_text("target = []\n", encoding="utf-8")
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -148,7 +155,7 @@ def test_hash_is_the_same_for_every_python_version(tmp_path):
 
 def test_modules_are_found_however_deep(project, notebook):
     nb = nbformat.read(notebook, 4)
-    assert list(module_hashes(nb, project)) == ["demo/layers.py", "other.py"]
+    assert list(module_hashes(nb, project)) == ["demo/__init__.py", "demo/layers.py", "other.py"]
     assert changed_modules(nb, project) == []
     (project / "other.py").write_text("base = 1  # one\n", encoding="utf-8")
     assert changed_modules(nb, project) == []
@@ -159,7 +166,7 @@ def test_modules_are_found_however_deep(project, notebook):
 def test_set_up_cell_and_markdown_do_not_make_outputs_stale(notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[0].source += " New text."
-    nb.cells[1].source = SETUP.replace('COURSE_REPO = ""', 'COURSE_REPO = "elsewhere"')
+    nb.cells[1].source = SETUP.replace("(set COURSE_REPO", "(elsewhere")
     assert output_problems(nb) == []
     nb.cells[-1].source = "print((2, 4))"
     assert "code cells changed" in output_problems(nb)[0]
@@ -217,7 +224,10 @@ def test_impossible_quotation_is_refused(project, notebook, source, message):
 
 def test_quotation_from_the_root(project):
     source = "# from demo/layers.py\nSHIFT = 0"
-    assert sync_cells.quoted(source, project, project) == "# from demo/layers.py\nSHIFT: int = 1"
+    assert (
+        sync_cells.quoted(source, project / "demo", project)
+        == "# from demo/layers.py\nSHIFT: int = 1"
+    )
 
 
 def test_quotations_are_as_ruff_format_leaves_them(tmp_path):
@@ -227,11 +237,42 @@ def test_quotations_are_as_ruff_format_leaves_them(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
+def test_the_set_up_cell_is_written_folded(project, notebook):
+    old = new_code_cell("# Set-up of last year\nos.environ['COURSE_REPO']", id="kept")
+    for first in ([old], []):
+        nb = nbformat.read(notebook, 4)
+        nb.cells[1:2] = first
+        save(nb, notebook)
+        before = notebook.read_bytes()
+        (problem,) = sync_cells.sync(notebook, False, project)
+        assert problem == "01_demo.ipynb: its first code cell is not tools/setup_cell.py, folded"
+        assert notebook.read_bytes() == before
+        assert sync_cells.sync(notebook, True, project) == []
+        nb = nbformat.read(notebook, 4)
+        assert [cell.cell_type for cell in nb.cells] == ["markdown"] + 4 * ["code"]
+        assert nb.cells[1].source == SETUP and is_setup(SETUP)
+        assert nb.cells[1].id == "kept" or not first
+        assert nb.cells[1].metadata == {
+            "cellView": "form",
+            "jupyter": {"source_hidden": True},
+            "tags": ["setup"],
+        }
+        assert sync_cells.sync(notebook, False, project) == []
+        nbformat.validate(nb)
+
+
+def test_an_unfolded_set_up_cell_is_named(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    nb.cells[1].metadata.pop("cellView")
+    save(nb, notebook)
+    assert len(sync_cells.sync(notebook, False, project)) == 1
+
+
 # check_notebooks: every refusal fires
 
 
 def test_complete_notebook_passes(project, notebook):
-    assert list(check_notebooks.problems(notebook, project)) == []
+    assert list(check_notebooks.problems(notebook)) == []
 
 
 def _edit_last(change):
@@ -267,7 +308,9 @@ REFUSALS = {
     "kernelspec is not python3": lambda nb: nb.metadata["kernelspec"].update(name="mine"),
     "no cell is tagged": _edit_last(lambda cell: cell.metadata.pop("tags")),
     "41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
-    "first code cell is not": lambda nb: nb.cells[1].update(source="import os"),
+    "cell 5: an exercise without a check": _edit_last(
+        lambda cell: cell.metadata["tags"].append("exercise")
+    ),
     "no cell calls choose_profile": lambda nb: nb.cells[2].update(source="RUN = None"),
 }
 
@@ -277,19 +320,46 @@ def test_refusals(project, notebook, message):
     nb = nbformat.read(notebook, 4)
     REFUSALS[message](nb)
     save(nb, notebook)
-    assert any(message in problem for problem in check_notebooks.problems(notebook, project))
+    assert any(message in problem for problem in check_notebooks.problems(notebook))
+
+
+def test_exercises_are_quoted_or_checked(notebook):
+    def problems(*cells: str) -> list[str]:
+        nb = make_notebook(*cells)
+        nb.cells[2].metadata["tags"] = ["exercise"]
+        return list(check_notebooks.exercise_problems(nb))
+
+    assert problems("answer = None", "print(answer)", "assert answer") == [
+        "cell 3: an exercise without a check"
+    ]
+    assert problems("answer = None", "assert answer is None") == []
+    assert problems("answer = None\nassert answer is None") == []
+    assert problems("answer = None", "np.testing.assert_allclose(answer, 1)") == []
+    assert problems(QUOTED, "print(1)") == []
 
 
 def test_addresses_are_not_absolute_paths(project, notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[0].source = "[here](https://example.org/home/page), `../home/x`, $C:\\mathbb{R}$"
     save(nb, notebook)
-    assert list(check_notebooks.problems(notebook, project)) == []
+    assert list(check_notebooks.problems(notebook)) == []
 
 
-def run_tool(project, tool: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(project / "tools" / f"{tool}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=project)
+def command(tool: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"tools.{tool}", *arguments]
+
+
+def environment(project, **variables: str) -> dict[str, str]:
+    """The variables of a plain shell, in which Python and its kernels find the small project."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("COURSE_", "ONLY", "REPO", "REF"))
+    }
+    return kept | {"PYTHONPATH": str(project)} | variables
+
+
+def run_tool(project, tool: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    options = dict(cwd=project, env=environment(project, **variables), encoding="utf-8")
+    return subprocess.run(command(tool, *arguments), capture_output=True, **options)
 
 
 def test_command_lines_exit_codes(project, notebook):
@@ -317,21 +387,51 @@ def test_badges_are_written_once(project, notebook):
     assert "github/ann/course/blob/main/demo/01_demo.ipynb)" in nb.cells[0].source
     assert nb.cells[0].source.startswith("# Is it so?\n")
     assert nb.cells[0].source.endswith("We shall see.")
-    assert 'COURSE_REPO = "https://github.com/ann/course"' in nb.cells[1].source
+    assert '"COURSE_REPO", "https://github.com/ann/course"' in nb.cells[1].source
     assert "01_demo.ipynb" in (project / "demo" / "README.md").read_text(encoding="utf-8")
-    assert list(check_notebooks.problems(notebook, project)) == []
+    assert list(check_notebooks.problems(notebook)) == []
     before = {path: path.read_bytes() for path in project.rglob("*.*") if path.is_file()}
     badges.write("ann/course", "main", project)
     assert {path: path.read_bytes() for path in before} == before
     badges.write("bob/fork", "v2", project)
     text = nbformat.read(notebook, 4).cells[0].source
     assert "bob/fork/blob/v2" in text and "ann" not in text
+    setup = nbformat.read(notebook, 4).cells[1].source
+    assert '"COURSE_REF", "v2"' in setup and "github.com/bob/fork" in setup
+    assert setup + "\n" == (project / "tools" / "setup_cell.py").read_text(encoding="utf-8")
+
+
+def call_badges(monkeypatch, *arguments: str, **variables: str) -> list[tuple[str, str]]:
+    """Return what the command line would write, as (repo, ref)."""
+    written = []
+    monkeypatch.setattr(badges, "write", lambda *where: written.append(where))
+    monkeypatch.setattr(sys, "argv", ["badges", *arguments])
+    for name in ("REPO", "REF"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    badges.main()
+    return written
+
+
+def test_badges_take_arguments_or_the_environment(monkeypatch):
+    assert call_badges(monkeypatch, REPO="ann/course") == [("ann/course", "main")]
+    assert call_badges(monkeypatch, REPO="ann/course", REF="v2") == [("ann/course", "v2")]
+    arguments = ("bob/fork", "--ref=v/3")
+    assert call_badges(monkeypatch, *arguments, REPO="ann/course", REF="v2") == [
+        ("bob/fork", "v/3")
+    ]
 
 
 @pytest.mark.parametrize("repo", ["", "ann", "ann/course/x", "https://github.com/ann/course"])
-def test_badges_refuse_what_is_no_repository(project, repo):
-    done = run_tool(project, "badges", repo)
-    assert done.returncode == 2 and "it must be owner/name" in done.stderr
+def test_badges_refuse_what_is_no_repository(monkeypatch, capsys, repo):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, repo)
+    assert "it must be owner/name" in capsys.readouterr().err
+
+
+def test_badges_refuse_what_is_no_branch(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call_badges(monkeypatch, REPO="ann/course", REF='main"; touch harm')
+    assert "it must be a branch or tag" in capsys.readouterr().err
 
 
 # run_notebooks
@@ -369,28 +469,198 @@ def test_run_goes_on_after_a_failure_and_names_it(project):
     assert "ZeroDivisionError" in (project / "build/demo/02_fails.html").read_text(encoding="utf-8")
 
 
-def test_headline_is_the_first_target_recorded_in_this_run(project, monkeypatch):
-    rows = [
-        {
-            "id": f"a1_09.{name}",
-            "mean": 0.98765,
-            "std": 0.0012,
-            "n": 3,
-            "unit": unit,
-            "data": "MNIST",
-        }
-        for name, unit in [("loss", "nats"), ("earlier", "s"), ("test_accuracy", "fraction")]
-    ]
-    monkeypatch.setattr(run_notebooks, "records_for", lambda path, profile: rows)
+def test_headline_is_the_first_target_or_any_record(monkeypatch):
     monkeypatch.setattr(run_notebooks, "load_targets", lambda: [{"id": "a1_09.test_accuracy"}])
-    nb = make_notebook("x = 1")
-    assert run_notebooks.headline(nb, project, "quick") == {"data": "", "headline": ""}
-    nb.cells[-1].outputs[0].text = "recorded a1_09.loss: 1\nrecorded a1_09.test_accuracy: 2\n"
-    figure = run_notebooks.headline(nb, project, "quick")
+    same = {"mean": 0.98765, "std": 0.0012, "n": 3, "data": "MNIST"}
+    loss = {"id": "a1_09.a_loss", "unit": "nats", **same}
+    target = {"id": "a1_09.test_accuracy", "unit": "fraction", **same}
+    assert run_notebooks.headline([]) == {"data": "", "headline": ""}
+    figure = run_notebooks.headline([loss, target])
     assert figure == {"data": "MNIST", "headline": "test accuracy 0.9877 ± 0.0012 (n = 3)"}
-    rows.pop()
-    figure = run_notebooks.headline(nb, project, "quick")
-    assert figure["headline"] == "loss 0.9877 ± 0.0012 nats (n = 3)"
+    assert run_notebooks.headline([loss])["headline"] == "a loss 0.9877 ± 0.0012 nats (n = 3)"
+
+
+def recording(metric: str, *values: float) -> str:
+    rows = [{"v": value} for value in values]
+    return (
+        "from shared.records import record\n\n"
+        f"record('a1_01.{metric}', {rows}, 'v', data='two ± moons', setting='net', examples=9)"
+    )
+
+
+def test_evidence_moves_only_together_with_its_notebook(project):
+    def recorded(name: str) -> list[str] | None:
+        file = project / "reports" / "results" / f"a1_{name}.json"
+        return [row["id"] for row in json.loads(file.read_text("utf-8"))] if file.exists() else None
+
+    def stored(name: str) -> tuple[bytes, list[str] | None]:
+        return (project / "demo" / f"{name}.ipynb").read_bytes(), recorded(name)
+
+    kept = add(project, "01_demo", recording("b", 0.5), recording("a.x", 0.6), recording("a", 1))
+    add(project, "02_fails", recording("new", 0.7).replace("1_01", "1_02"), "1 / 0")
+    add(project, "03_records_no_more", "x = 1")
+    edit = "open('04_edited.ipynb', 'a').write(' ')"
+    edited = add(project, "04_edited", recording("new", 0.5).replace("1_01", "1_04"), edit)
+    for name in ("01_demo", "02_fails", "03_records_no_more", "04_edited"):
+        file = project / "reports" / "results" / f"a1_{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps([{"id": f"a1_{name[:2]}.old"}]), encoding="utf-8")
+    left = project / "build" / "results" / "full" / "a1_01.of_a_failed_run.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps({"id": "a1_01.of_a_failed_run"}), encoding="utf-8")
+    before = {name: stored(name) for name in ("02_fails", "04_edited")}
+    done = run_tool(project, "run_notebooks", "--profile=full", "--in-place")
+    assert done.returncode == 1
+    assert "FAILED cell 4: ZeroDivisionError" in done.stdout and "left alone" in done.stdout
+    assert done.stdout.count("FAILED") == 2
+
+    assert recorded("01_demo") == ["a1_01.a", "a1_01.a.x", "a1_01.b"]
+    assert nbformat.read(kept, 4).metadata["course"]["profile"] == "full"
+    text = (project / "reports" / "results" / "a1_01_demo.json").read_text(encoding="utf-8")
+    assert text.endswith("\n }\n]\n") and "two ± moons" in text
+    assert stored("02_fails") == before["02_fails"]
+    assert recorded("03_records_no_more") is None
+    assert (edited.read_bytes()[:-1], recorded("04_edited")) == before["04_edited"]
+    assert not list(project.rglob("*.part"))
+
+    # no evidence from quick runs, nor from those that are not kept
+    evidence = stored("01_demo")
+    assert run_tool(project, "run_notebooks", "--profile=full", ONLY="01").returncode == 0
+    assert stored("01_demo") == evidence
+    assert run_tool(project, "run_notebooks", "--in-place", ONLY="01").returncode == 0
+    assert recorded("01_demo") == evidence[1]
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
+    old, gone, new = tmp_path / "old", tmp_path / "gone", tmp_path / "folder" / "new"
+    old.write_text("1")
+    gone.write_text("2")
+    write_bytes, written = Path.write_bytes, []
+
+    def until_the_disk_is_full(path, content):
+        write_bytes(path, content[: 0 if written else None])
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", until_the_disk_is_full)
+        with pytest.raises(OSError, match="No space"):
+            write_together({gone: None, old: "3", new: "4"})
+    assert (old.read_text(), gone.read_text()) == ("1", "2")
+    assert sorted(tmp_path.rglob("*")) == [new.parent, gone, old]
+    write_together({gone: None, old: "3", new: "é\n"})
+    assert old.read_text() == "3" and new.read_bytes() == "é\n".encode()
+    assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
+
+
+def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
+    def no_space(files):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_notebooks.state, "write_together", no_space)
+    nb, before = nbformat.read(notebook, 4), notebook.read_bytes()
+    problem = run_notebooks.keep(nb, notebook, before, "quick")
+    assert problem == "the run cannot be kept: OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_page_that_cannot_be_written_does_not_end_the_run(project, notebook):
+    import resource  # here: Windows has none
+
+    add(project, "01_demo", "x = 1")
+    add(project, "02_other", recording("b", 0.5, 0.7).replace("a1_01", "a1_02"))
+    page = project / "build" / "demo" / "01_demo.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("an old page", encoding="utf-8")
+    done = subprocess.run(
+        command("run_notebooks", "--in-place"),
+        cwd=project,
+        env=environment(project, PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)),
+    )
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.count("FAILED its page cannot be made: OSError") == 2
+    assert "b 0.6" not in done.stdout and "two ? moons" in done.stdout  # ascii has no ±
+    assert not list(project.rglob("*.html.*")) and not list(project.rglob("*.part"))
+    assert [path.name for path in project.rglob("*.html")] == ["index.html", "index.html"]
+    index = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert "02_other" in index and "href" not in index and "2 failed" in index
+    assert nbformat.read(notebook, 4).metadata["course"]["profile"] == "quick"
+
+
+def test_an_exporter_that_fails_is_said(tmp_path, monkeypatch):
+    nb, page = make_notebook("x = 1"), tmp_path / "demo" / "01.html"
+    monkeypatch.setattr(run_notebooks, "PAGE", "{{ nothing() }}")
+    problem = run_notebooks.write_page(nb, page)
+    assert problem == "its page cannot be made: UndefinedError: 'nothing' is undefined"
+    assert not page.exists()
+
+
+def test_pages_fold_what_jupyterlab_hides(tmp_path):
+    page = tmp_path / "demo" / "01.html"
+    assert run_notebooks.write_page(make_notebook("shown = 1"), page) == ""
+    html = page.read_text(encoding="utf-8")
+    title = SETUP.partition("\n")[0].removeprefix("# @title ")
+    assert html.count("<details>") == 1 and f"<summary>{title}</summary>" in html
+    folded = html[html.index("<details>") : html.index("</details>")]
+    assert "importlib" in folded and "shown" not in folded and "shown" in html
+    assert "<title>01</title>" in html
+
+
+def test_a_damaged_list_of_runs_starts_afresh(project):
+    store = project / "build" / "runs.json"
+    add(project, "01_demo", "x = 1")
+    assert run_tool(project, "run_notebooks", "--only", "01").returncode == 0
+    add(project, "02_other", "x = 1")
+    assert run_tool(project, "run_notebooks", ONLY="02").returncode == 0
+    assert sorted(json.loads(store.read_text())) == ["demo/01_demo.ipynb", "demo/02_other.ipynb"]
+    store.write_text(store.read_text()[:-9])
+    done = run_tool(project, "run_notebooks", ONLY="02")
+    assert done.returncode == 0 and "runs.json is damaged; the index starts afresh" in done.stdout
+    assert sorted(json.loads(store.read_text())) == ["demo/02_other.ipynb"]
+    store.write_text(json.dumps({"demo/03_gone.ipynb": {}}))
+    assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
+    index = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert "1 notebooks, 0 failed" in index and "03_gone" not in index
+
+
+def test_a_read_only_checkout_has_its_pages_elsewhere(project):
+    elsewhere = project / "temporary"
+    elsewhere.mkdir()
+    add(project, "01_demo", recording("b", 0.5, 0.7))
+    build = project / "demo" / "layers.py" / "build"  # a file is no folder
+    done = run_tool(project, "run_notebooks", COURSE_BUILD=str(build), TMPDIR=str(elsewhere))
+    assert done.returncode == 0 and f"{build} cannot be written" in done.stdout
+    assert "b 0.6 ± 0.14 (n = 2)" in done.stdout
+    (index,) = elsewhere.glob("*/index.html")
+    assert f"Pages: {index}" in done.stdout and not (project / "build").exists()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("target", ["run", "full", "badges"])
+def test_make_hands_values_over_unread(tmp_path, target):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s|%s|%s" "$ONLY" "$REPO" "$REF"\n', encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / "venv" / "installed").touch()
+    odd = """a'b" c; touch harm `touch harm` #"""
+    values = [f"{name}={odd}" for name in ("ONLY", "REPO", "REF")]
+    plain = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    done = subprocess.run(  # without what a `make test` around this test hands down
+        ["make", "-s", target, "VENV=venv", *values],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "|".join([odd] * 3), done.stderr
+    assert not (tmp_path / "harm").exists()
 
 
 def test_full_runs_only_what_is_stale(project, notebook):
@@ -401,7 +671,41 @@ def test_full_runs_only_what_is_stale(project, notebook):
     done = run_tool(project, "run_notebooks", "--profile=full", "--in-place", "--stale")
     assert done.returncode == 0 and "[1/1] demo/02_new.ipynb" in done.stdout
     assert notebook.read_bytes() == before
-    assert list(check_notebooks.problems(path, project)) == []
+    assert list(check_notebooks.problems(path)) == []
+
+
+def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, monkeypatch):
+    state, changed = run_notebooks.state, []
+    monkeypatch.setattr(state, "ROOT", project)
+    monkeypatch.setattr(state, "find_notebooks", lambda: [notebook])
+    monkeypatch.setattr(state, "changed_modules", lambda nb: changed)
+    one = {"demo/01_demo.ipynb": notebook}
+    assert run_notebooks.choose("", stale=True) == {}
+    assert run_notebooks.choose("", stale=False) == run_notebooks.choose("mo/*demo", False) == one
+    assert run_notebooks.choose("02", stale=False) == {}
+    changed.append("demo/layers.py")
+    assert run_notebooks.choose("", stale=True) == one
+    assert run_notebooks.choose("02", stale=True) == {}
+    changed.clear()
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].source = "pass"
+    save(nb, notebook)
+    assert run_notebooks.choose("", stale=True) == one
+
+
+def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
+    def no_space(rows, build):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    row = dict(title="t", page="", data="", seconds=1.0, error="", headline="best 1")
+    monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: {"demo/01.ipynb": tmp_path})
+    monkeypatch.setattr(run_notebooks, "run", lambda *arguments: row)
+    monkeypatch.setattr(run_notebooks, "write_index", no_space)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    assert run_notebooks.main() == 1
+    printed = capsys.readouterr().out
+    assert "best 1" in printed
+    assert "The index cannot be written: OSError: [Errno 28] No space left on device" in printed
 
 
 def test_unknown_pattern_is_an_error(project):
@@ -416,10 +720,11 @@ def test_interrupt_leaves_the_notebook_as_it_was(project):
         project, "01_demo", f"open({str(flag)!r}, 'w').close()\nimport time", "time.sleep(60)"
     )
     before = path.read_bytes()
-    command = [sys.executable, str(project / "tools" / "run_notebooks.py"), "--in-place"]
-    options = dict(cwd=project, stdout=subprocess.PIPE, text=True)
+    options = dict(cwd=project, env=environment(project), stdout=subprocess.PIPE, text=True)
     options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, **options) as process:  # also where tests run in the background
+    with subprocess.Popen(
+        command("run_notebooks", "--in-place"), **options
+    ) as process:  # also where tests run in the background
         deadline = time.monotonic() + 60
         while not flag.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -449,3 +754,28 @@ def test_figures_get_a_palette_and_photographs_do_not():
     assert len(small) < 0.6 * len(stored[0])
     assert Image.open(io.BytesIO(base64.b64decode(small))).mode == "P"
     assert same == stored[1]
+
+
+# lower_bounds
+
+
+def test_lowest_versions_are_those_of_the_requirements(tmp_path):
+    (tmp_path / "dev.txt").write_text("# tools\n-r base.txt\nruff >= 0.13  # lint\n")
+    (tmp_path / "base.txt").write_text(
+        'torch>=2.11,<3\n\ntomli>=2.0; python_version < "3.11"  # reads\n-e .\n'
+    )
+    assert lower_bounds.lowest(tmp_path / "dev.txt") == [
+        "torch==2.11",
+        'tomli==2.0; python_version < "3.11"',
+        "ruff ==0.13",
+    ]
+    (tmp_path / "base.txt").write_text("torch\n")
+    with pytest.raises(ValueError, match=r"base\.txt: 'torch' has no lower bound"):
+        lower_bounds.lowest(tmp_path / "dev.txt")
+
+
+def test_every_requirement_of_ours_has_a_lower_bound():
+    done = subprocess.run(command("lower_bounds"), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all("==" in line for line in done.stdout.splitlines())
+    assert {"numpy", "pytest"} <= {line.partition("==")[0] for line in done.stdout.splitlines()}

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import nbformat
 
-from notebook_state import ROOT, changed_modules, code_cells, find_notebooks, output_problems
+from tools.notebook_state import (
+    changed_modules,
+    code_cells,
+    find_notebooks,
+    output_problems,
+    print_anywhere,
+)
+from tools.sync_cells import FIRST_LINE
 
 MAX_KILOBYTES, MAX_LINES = 800, 40
+CHECK = re.compile(r"\bassert\b|\.testing\.|\bcompare_")
 ABSOLUTE = re.compile(r"(?<![\w./:-])/(home|root|tmp|work|Users|content)/|\b[A-Z]:\\+(Users|Temp)")
 
 
@@ -37,14 +45,24 @@ def cell_problems(cell) -> Iterator[str]:
         yield f"{len(cell.source.splitlines())} lines, more than {MAX_LINES}"
 
 
-def problems(path: Path, root: Path = ROOT) -> Iterator[str]:
+def exercise_problems(nb) -> Iterator[str]:
+    """Yield each exercise that is neither quoted nor checked, by itself or by the next cell."""
+    cells = code_cells(nb)
+    for n, (number, cell) in enumerate(cells):
+        text = "\n".join(near.source for _, near in cells[n : n + 2])
+        checked = FIRST_LINE.match(cell.source) or CHECK.search(text)
+        if "exercise" in cell.metadata.get("tags", []) and not checked:
+            yield f"cell {number}: an exercise without a check"
+
+
+def problems(path: Path) -> Iterator[str]:
     """Yield one line for each thing that is wrong with a notebook."""
     nb = nbformat.read(path, 4)
     cells = [cell for _, cell in code_cells(nb)]
     tags = {tag for cell in cells for tag in cell.metadata.get("tags", [])}
-    setup = (root / "tools" / "setup_cell.py").read_text(encoding="utf-8").strip()
     for number, cell in enumerate(nb.cells, 1):
         yield from (f"cell {number}: {problem}" for problem in cell_problems(cell))
+    yield from exercise_problems(nb)
     yield from output_problems(nb)
     counts = [cell.execution_count for cell in cells if cell.source.strip()]
     for wanted, count in enumerate(counts, 1):
@@ -59,13 +77,12 @@ def problems(path: Path, root: Path = ROOT) -> Iterator[str]:
         yield "its kernelspec is not python3"
     if "nbval-check-output" not in tags:
         yield "no cell is tagged nbval-check-output"
-    if not cells or cells[0].source != setup:
-        yield "its first code cell is not tools/setup_cell.py"
     if not any("choose_profile(" in cell.source for cell in cells):
         yield "no cell calls choose_profile"
 
 
 def main() -> int:
+    print_anywhere()
     paths, failed = [Path(name).resolve() for name in sys.argv[1:]] or find_notebooks(), False
     for path in paths:
         for problem in problems(path):

@@ -2,14 +2,20 @@
 
 import ast
 import os
+import sys
 from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
+from shared.environment import ROOT
 from shared.source_hash import code_hash, source_hash
 
-ROOT = Path(__file__).resolve().parent.parent
+
+def print_anywhere() -> None:
+    """Let a terminal that lacks a character show ? for it, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
 
 
 def find_notebooks(root: Path = ROOT) -> list[Path]:
@@ -23,7 +29,8 @@ def code_cells(nb) -> list[tuple[int, nbformat.NotebookNode]]:
 
 
 def is_setup(source: str) -> bool:
-    return source.startswith("# Set-up") and "COURSE_REPO" in source
+    """Say whether this is the set-up cell, the only one that speaks of the collection's address."""
+    return "COURSE_REPO" in source
 
 
 def code_of(nb) -> str:
@@ -48,15 +55,23 @@ def imported(source: str) -> set[str]:
     return names
 
 
+def module_file(name: str, root: Path = ROOT) -> Path | None:
+    """Return the file of the collection's module or package `name`; None where it has none."""
+    place = root / name.replace(".", "/")
+    files = [place.with_name(f"{place.name}.py"), place / "__init__.py"]
+    return next((file for file in files if file.is_file()), None)
+
+
 def module_hashes(nb, root: Path = ROOT) -> dict[str, str]:
     """Return {path: hash} of the collection's modules that the notebook imports, however deep."""
     hashes, seen, waiting = {}, set(), imported(code_of(nb))
     while waiting:
         seen.add(name := waiting.pop())
-        path = root / (name.replace(".", "/") + ".py")
-        if path.is_file():
+        if path := module_file(name, root):
             hashes[path.relative_to(root).as_posix()] = source_hash(path)
             waiting |= imported(path.read_text(encoding="utf-8")) - seen
+        if package := name.rpartition(".")[0]:  # importing a.b runs a/__init__.py first
+            waiting |= {package} - seen
     return dict(sorted(hashes.items()))
 
 
@@ -77,8 +92,27 @@ def changed_modules(nb, root: Path = ROOT) -> list[str]:
     return sorted(path for path in then.keys() | now.keys() if then.get(path) != now.get(path))
 
 
+def write_together(files: dict[Path, str | None]) -> None:
+    """Write these files, or none of them where one cannot be written; None removes a file.
+
+    Each is replaced in one step: it is the old one or the new one, never half of it.
+    """
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    try:
+        for path, text in files.items():
+            if text is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                parts[path].write_bytes(text.encode("utf-8"))
+        for path, text in files.items():
+            if text is None:
+                path.unlink(missing_ok=True)
+            else:
+                os.replace(parts[path], path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
 def save(nb, path: Path) -> None:
-    """Write the notebook in one step: the file is the old one or the new one, never half of it."""
-    part = path.with_suffix(".ipynb.part")
-    nbformat.write(nb, part)
-    os.replace(part, path)
+    """Write the notebook in one step."""
+    write_together({path: nbformat.writes(nb) + "\n"})

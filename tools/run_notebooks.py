@@ -17,9 +17,25 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
-import notebook_state as state
-from shared.results import load_targets, records_for
+from shared.environment import build_folder, write_atomically
+from shared.records import clear_staged, evidence_file, load_targets, staged_records
 from shared.source_hash import code_hash
+from tools import notebook_state as state
+
+# A cell whose source JupyterLab hides, such as the set-up cell, is folded on the page as well.
+PAGE = """{% extends "lab/index.html.j2" %}
+{% block input_group %}
+{% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
+<details><summary>{{ cell.source.splitlines()[0].removeprefix("# @title ") | e }}</summary>
+{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}
+{% endblock input_group %}"""
+
+
+def in_words(error: Exception) -> str:
+    """Return an exception as one line: its name, or a cell's own, and what it says."""
+    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
+    return f"{name}: {text}".split("\n")[0]
 
 
 def execute(nb, folder: Path, profile: str, label: str) -> str:
@@ -33,8 +49,6 @@ def execute(nb, folder: Path, profile: str, label: str) -> str:
     client = NotebookClient(nb, **options)
     environment = {**os.environ, "COURSE_PROFILE": profile, "TQDM_DISABLE": "1"}
     environment["MPLBACKEND"] = ""  # figures go into the notebook
-    if environment.get("COURSE_DATA"):  # the kernel starts in another folder
-        environment["COURSE_DATA"] = os.path.abspath(environment["COURSE_DATA"])
     number = 0
     try:
         with client.setup_kernel(env=environment):  # unlike execute(), lets Ctrl-C through
@@ -43,10 +57,9 @@ def execute(nb, folder: Path, profile: str, label: str) -> str:
             for number, cell in enumerate(bar, 1):
                 client.execute_cell(cell, number - 1, client.code_cells_executed + 1)
     except Exception as error:  # a failing cell, a dead kernel: name it and go on
-        name = getattr(error, "ename", type(error).__name__)
-        if name == "KeyboardInterrupt":
+        if getattr(error, "ename", "") == "KeyboardInterrupt":
             raise KeyboardInterrupt from error
-        return f"cell {number}: {name}: {getattr(error, 'evalue', error)}".split("\n")[0]
+        return f"cell {number}: {in_words(error)}"
     return ""
 
 
@@ -64,10 +77,8 @@ def shrink_figures(nb) -> None:
                 data["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def headline(nb, path: Path, profile: str) -> dict[str, str]:
-    """Return data source and text of a figure recorded in this run: the first target, or any."""
-    printed = "".join(o.get("text", "") for _, cell in state.code_cells(nb) for o in cell.outputs)
-    rows = [row for row in records_for(path, profile) if f"recorded {row['id']}:" in printed]
+def headline(rows: list[dict]) -> dict[str, str]:
+    """Return data source and text of one of a notebook's records: the first target, or any."""
     if not rows:
         return {"data": "", "headline": ""}
     targets = {target["id"] for target in load_targets()}
@@ -78,6 +89,35 @@ def headline(nb, path: Path, profile: str) -> dict[str, str]:
     return {"data": row["data"], "headline": text}
 
 
+def keep(nb, path: Path, before: bytes, profile: str) -> str:
+    """Store a finished run in place, notebook and evidence together; return what hindered it."""
+    if path.read_bytes() != before:
+        return "the file changed while it ran and was left alone; run it again"
+    files = {}
+    if profile == "full":
+        rows = sorted(staged_records(path, profile), key=lambda row: row["id"])
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        files[evidence_file(path)] = text if rows else None
+    files[path] = nbformat.writes(nb) + "\n"  # last: until it is there, `make full` runs it again
+    try:
+        state.write_together(files)
+    except OSError as error:
+        return f"the run cannot be kept: {in_words(error)}"
+    return ""
+
+
+def write_page(nb, page: Path) -> str:
+    """Write the notebook as a web page; return what went wrong, or an empty text."""
+    resources = {"metadata": {"name": page.stem}}
+    try:
+        page.unlink(missing_ok=True)  # an old page must not pass for this run's
+        html = HTMLExporter(raw_template=PAGE).from_notebook_node(nb, resources)[0]
+        write_atomically(page, html)
+    except Exception as error:  # an odd output, a full disk: the other notebooks still run
+        return f"its page cannot be made: {in_words(error)}"
+    return ""
+
+
 def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> dict:
     """Run one notebook, write its page in `build` (and keep it in place); return its table row."""
     before, start = path.read_bytes(), time.perf_counter()
@@ -85,31 +125,38 @@ def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> di
     course = dict(
         profile=profile, code=code_hash(state.code_of(nb)), modules=state.module_hashes(nb)
     )
+    clear_staged(path, profile)
     error = execute(nb, path.parent, profile, label)
     course["seconds"] = round(time.perf_counter() - start, 1)
     nb.metadata["course"] = course
     shrink_figures(nb)
-    if in_place and not error and path.read_bytes() != before:
-        error = "the file changed while it ran and was left alone; run it again"
     if in_place and not error:
-        state.save(nb, path)
+        error = keep(nb, path, before, profile)
     page = build / path.parent.name / f"{path.stem}.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    name = {"metadata": {"name": path.stem}}
-    page.write_text(HTMLExporter().from_notebook_node(nb, name)[0], encoding="utf-8")
+    no_page = write_page(nb, page)
     title = nb.cells[0].source.partition("\n")[0].strip("# ")
-    row = dict(title=title, page=page.relative_to(build).as_posix(), error=error)
-    return row | dict(profile=profile, seconds=course["seconds"]) | headline(nb, path, profile)
+    row = dict(title=title, page="" if no_page else page.relative_to(build).as_posix())
+    row |= dict(error="; ".join(filter(None, [error, no_page])), profile=profile)
+    return row | dict(seconds=course["seconds"]) | headline(staged_records(path, profile))
+
+
+def earlier_rows(store: Path) -> dict[str, dict]:
+    """Return the rows of earlier runs; where they cannot be read, say so and start afresh."""
+    try:
+        return json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    except ValueError:
+        print(f"{store} is damaged; the index starts afresh.")
+        return {}
 
 
 def write_index(rows: dict[str, dict], build: Path) -> None:
     """Merge the rows of this run into those of earlier ones and write the page that lists them."""
     store, template = build / "runs.json", state.ROOT / "tools" / "index.html"
-    rows = (json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}) | rows
-    store.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    there = [rows[name] for name in sorted(rows) if (state.ROOT / name).exists()]
+    rows = earlier_rows(store) | rows
+    there = [{"name": name} | rows[name] for name in sorted(rows) if (state.ROOT / name).exists()]
     page = Template(template.read_text(encoding="utf-8"), autoescape=True).render(rows=there)
-    (build / "index.html").write_text(page, encoding="utf-8")
+    write_atomically(store, json.dumps(rows, indent=1))
+    write_atomically(build / "index.html", page)
 
 
 def choose(only: str, stale: bool) -> dict[str, Path]:
@@ -124,22 +171,28 @@ def choose(only: str, stale: bool) -> dict[str, Path]:
 
 
 def main() -> int:
+    state.print_anywhere()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     parser.add_argument("--in-place", action="store_true", help="keep the outputs in the notebook")
     parser.add_argument("--stale", action="store_true", help="only where a full run is due")
-    parser.add_argument("--only", default="", metavar="PATTERN", help="part of a path, or a glob")
-    parser.add_argument("--build", type=Path, default=state.ROOT / "build", metavar="DIR")
+    parser.add_argument(
+        "--only",
+        default=os.environ.get("ONLY", ""),
+        metavar="PATTERN",
+        help="part of a path, or a glob (default: $ONLY, else all)",
+    )
+    parser.add_argument("--build", type=Path, metavar="DIR", help="default: build/")
     options = parser.parse_args()
     chosen, rows, code = choose(options.only, options.stale), {}, 0
-    options.build.mkdir(parents=True, exist_ok=True)
     if not chosen:
         print("No notebook to run." if not options.stale else "Every stored output is up to date.")
         return int(bool(options.only and not options.stale))
+    build = options.build or build_folder()
     try:
         for number, (name, path) in enumerate(chosen.items(), 1):
             label = f"[{number}/{len(chosen)}] {name}"
-            row = run(path, options.profile, options.in_place, options.build, label)
+            row = run(path, options.profile, options.in_place, build, label)
             rows[name], code = row, code or int(bool(row["error"]))
             print(f"{label}  {row['seconds']} s  {'FAILED ' if row['error'] else ''}{row['error']}")
     except KeyboardInterrupt:
@@ -149,8 +202,12 @@ def main() -> int:
     print("\n" + columns("notebook", "data", "seconds", "headline figure"))
     for name, row in rows.items():
         print(columns(name, row["data"], row["seconds"], row["error"] or row["headline"]))
-    write_index(rows, options.build)
-    print(f"\nPages: {os.path.relpath(options.build / 'index.html')}")
+    try:
+        write_index(rows, build)
+        print(f"\nPages: {build / 'index.html'}")
+    except OSError as error:
+        print(f"\nThe index cannot be written: {in_words(error)}")
+        code = code or 1
     return code
 
 

@@ -1,8 +1,9 @@
-"""Keep quoted cells equal to the modules they quote (--check by default, or --write).
+"""Keep set-up and quoted cells equal to what they repeat (--check by default, or --write).
 
-A code cell whose first line is `# from numpy_layers.py` (beside the notebook) or
-`# from shared/checks.py` (from the root) holds definitions of that module, word for word;
-the names that the cell defines say which, in the cell's order.
+The first code cell of every notebook is tools/setup_cell.py, folded away. A code cell whose first
+line is `# from numpy_layers.py` (beside the notebook) or `# from shared/checks.py` (from the
+root) holds definitions of that module, word for word; the names that the cell defines say which,
+in the cell's order.
 """
 
 import argparse
@@ -14,9 +15,22 @@ from pathlib import Path
 
 import nbformat
 
-from notebook_state import ROOT, code_cells, find_notebooks, save
+from tools.notebook_state import ROOT, code_cells, find_notebooks, is_setup, print_anywhere, save
 
 FIRST_LINE = re.compile(r"# from (\S+\.py)\s*")
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["setup"]}
+
+
+def put_setup(nb, root: Path = ROOT) -> bool:
+    """Make the first code cell the set-up cell; return whether that changed the notebook."""
+    source = (root / "tools" / "setup_cell.py").read_text(encoding="utf-8").strip()
+    first = next((n for n, cell in enumerate(nb.cells) if cell.cell_type == "code"), len(nb.cells))
+    if not any(is_setup(cell.source) for cell in nb.cells[first : first + 1]):
+        nb.cells.insert(first, nbformat.v4.new_code_cell())
+    cell = nb.cells[first]
+    changed = (cell.source, cell.metadata) != (source, FOLDED)
+    cell.source, cell.metadata = source, nbformat.from_dict(FOLDED)
+    return changed
 
 
 def names_of(node: ast.stmt) -> list[str]:
@@ -66,8 +80,11 @@ def quoted(source: str, folder: Path, root: Path = ROOT) -> str:
 
 
 def sync(path: Path, write: bool, root: Path = ROOT) -> list[str]:
-    """Return a message for each quoted cell that differs; with `write`, refresh it instead."""
-    nb, problems, changed = nbformat.read(path, 4), [], False
+    """Return a message for each cell that differs; with `write`, refresh it instead."""
+    nb, problems = nbformat.read(path, 4), []
+    changed = put_setup(nb, root)
+    if changed and not write:
+        problems.append(f"{path.name}: its first code cell is not tools/setup_cell.py, folded")
     for number, cell in code_cells(nb):
         if not FIRST_LINE.fullmatch(cell.source.partition("\n")[0]):
             continue
@@ -87,20 +104,21 @@ def sync(path: Path, write: bool, root: Path = ROOT) -> list[str]:
             problems.append(
                 "\n    ".join([f"{path.name}, cell {number}: {what}", *list(diff)[3:9]])
             )
-    if changed:
+    if changed and write:
         save(nb, path)
     return problems
 
 
 def main() -> int:
+    print_anywhere()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail on a difference (default)")
-    parser.add_argument("--write", action="store_true", help="refresh the quoted cells")
+    parser.add_argument("--write", action="store_true", help="refresh the cells")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
     options = parser.parse_args()
     paths = [path.resolve() for path in options.notebooks] or find_notebooks()
     problems = [problem for path in paths for problem in sync(path, options.write)]
-    print("\n".join(problems or [f"Quoted cells of {len(paths)} notebooks equal their modules."]))
+    print("\n".join(problems or [f"Set-up and quoted cells of {len(paths)} notebooks agree."]))
     return bool(problems)
 
 

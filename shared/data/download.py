@@ -84,7 +84,7 @@ def _get(url: str, path: Path) -> None:
     """Write what a server sends to a file, as long as it keeps up a certain rate."""
     with requests.get(url, stream=True, timeout=PATIENCE, headers=HEADERS) as response:
         response.raise_for_status()
-        size = int(response.headers.get("Content-Length", 0)) or None
+        size = response.raw.length_remaining  # None where the server does not say
         bar = tqdm(total=size, unit="B", unit_scale=True, ncols=79, leave=False)
         with bar, open(path, "wb") as file:
             start, received = time.monotonic(), 0

@@ -1,0 +1,1 @@
+"""The commands behind `make`; run from the repository's root: python -m tools.run_notebooks."""
