@@ -56,6 +56,20 @@ def test_standardise_gives_float32_rows_with_mean_0_and_std_1(images):
     np.testing.assert_allclose(x, wanted.reshape(7, -1), rtol=1e-4, atol=1e-5)
 
 
+def test_feature_statistics_sum_in_float64():
+    x = 0.1 + 1e-4 * np.random.default_rng(0).normal(size=(5_000, 2))
+    mean, std = feature_statistics(x, chunk_size=5_000)  # a float32 sum would be 1e-6 off
+    np.testing.assert_allclose(mean, x.mean(axis=0), rtol=2e-7)
+    np.testing.assert_allclose(std, x.std(axis=0), rtol=2e-6)
+
+
+def test_standardise_leaves_float32_input_alone(rng):
+    x = rng.standard_normal((6, 4), dtype=np.float32)
+    kept = x.copy()
+    standardise(x, *feature_statistics(x))
+    np.testing.assert_array_equal(x, kept)
+
+
 def test_standardise_refuses_what_does_not_fit(images):
     mean, std = feature_statistics(images)
     with pytest.raises(ValueError, match=r"x has shape \(7, 3072\), mean \(32, 32, 3\)"):
@@ -164,5 +178,7 @@ def test_binary_cross_entropy_refuses_what_does_not_fit():
         binary_cross_entropy_forward(np.zeros((2, 2)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"targets go from 0.0 to 2.0"):
         binary_cross_entropy_forward(np.zeros((1, 2)), np.array([[0.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"targets go from -0.5 to 1.0"):
+        binary_cross_entropy_forward(np.zeros((1, 2)), np.array([[-0.5, 1.0]]))
     with pytest.raises(ValueError, match="logits has shape"):
         binary_cross_entropy_forward(np.zeros((0, 2)), np.zeros((0, 2)))

@@ -225,6 +225,18 @@ def test_the_layers_stand_in_the_order_linear_batch_norm_activation_dropout():
     assert not model.parameters()["b1"].any()
 
 
+def test_the_first_layer_computes_no_gradient_of_the_data():
+    model = make_model((3, 5, 2))
+    model.forward(np.ones((4, 3)), train=True)
+    asked = []
+    first = model.layers[0]
+    whole = first.backward
+    first.backward = lambda dout, need_dx=True: asked.append(whole(dout, need_dx))
+    model.backward(np.ones((4, 2)))
+    assert asked == [None]
+    assert whole(np.ones((4, 5))).shape == (4, 3)
+
+
 def test_parameters_are_the_arrays_themselves():
     model = make_model((2, 3, 2))
     x = np.ones((1, 2))
