@@ -89,7 +89,8 @@ def test_formula_by_hand():
     np.testing.assert_allclose(rainfall_formula(-89.5, 47.04), 724 + 54 + 190, atol=0.5)
     # one width away: along and across the first ridge, across the second
     up = rainfall_formula(-85.8 - 0.25 * 1.8, 45.3)
-    np.testing.assert_allclose(up, 767.5 + 15 + 170 * np.exp(-0.5), atol=0.2)
+    from_the_north = 190 * np.exp(-0.5 * (1.35 / 0.4) ** 2)  # the other ridge, 1.35 degrees away
+    np.testing.assert_allclose(up, 767.5 + 15 + 170 * np.exp(-0.5) + from_the_north, atol=1e-6)
     side = rainfall_formula(-85.1, 43.5)
     np.testing.assert_allclose(side, 812.5 + 1.2 + 170 * np.exp(-0.5), atol=1e-6)
     south = rainfall_formula(-89.5, 46.8 + 0.24 - 0.4)
