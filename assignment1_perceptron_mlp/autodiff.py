@@ -332,8 +332,7 @@ class ArrayLike:
 class Tensor(Operators, Functions, Axes, ArrayLike):
     """A NumPy array in the graph: Tensor(x, requires_grad=True); integers become float64.
 
-    A leaf was made by nobody: name "leaf", no inputs. grad is dL/d(tensor) after backward, an
-    array of the shape of data, or None.
+    A leaf was made by nobody: name "leaf", no inputs. grad, an array like data, comes by backward.
     """
 
     __array_ufunc__ = None  # lets array + tensor reach Tensor.__radd__
