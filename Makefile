@@ -58,7 +58,7 @@ format: $(VENV)/installed-dev
 test: lint
 	$(PY) -m pytest tests $(WITHOUT_DATA)
 ifneq ($(NOTEBOOKS),)
-	COURSE_PROFILE=quick TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env \
+	COURSE_PROFILE=quick COURSE_HEADLESS=1 TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=600 --durations=10 $(NOTEBOOKS)
 endif
 

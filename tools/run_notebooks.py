@@ -48,7 +48,7 @@ def execute(nb, folder: Path, profile: str, label: str) -> str:
     options |= {"record_timing": False, "extra_arguments": ["--log-level=CRITICAL"]}
     client = NotebookClient(nb, **options)
     environment = {**os.environ, "COURSE_PROFILE": profile, "TQDM_DISABLE": "1"}
-    environment["MPLBACKEND"] = ""  # figures go into the notebook
+    environment |= {"MPLBACKEND": "", "COURSE_HEADLESS": "1"}  # figures go into the notebook
     number = 0
     try:
         with client.setup_kernel(env=environment):  # unlike execute(), lets Ctrl-C through
