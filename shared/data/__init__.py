@@ -15,7 +15,6 @@ from shared.data.loaders import (
     load_imdb,
     load_mnist,
     load_text,
-    loaded,
 )
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "load_imdb",
     "load_mnist",
     "load_text",
-    "loaded",
     "palindromes",
     "two_gaussians",
 ]

@@ -2,7 +2,6 @@
 
 import numbers
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -46,29 +45,6 @@ class TextData:
     is_stand_in: bool
 
 
-class Load(NamedTuple):
-    """One line of the log: what a loader handed out."""
-
-    name: str
-    title: str
-    is_stand_in: bool
-    train_size: int  # examples; the characters of a long text
-    test_size: int
-
-
-_log: list[Load] = []
-
-
-def loaded() -> tuple[Load, ...]:
-    """Return what this process has loaded so far, in order."""
-    return tuple(_log)
-
-
-def _note(load: Load) -> None:
-    _log.append(load)
-    note_input(repr(load))  # the results of a sweep depend on it
-
-
 def _read(name: str) -> tuple:
     """Return the content of a data set, its title, is_stand_in and a note on the source."""
     data_set, root = find(name), data_root()
@@ -97,7 +73,7 @@ def _load_examples(kind: type, name: str, train_size: int | None, test_size: int
         if asked and asked > sizes[i]:
             counts[i] += f" (all there are; {asked:,} asked for)"
     print(f"{title}: {' and '.join(counts)} examples · {note}")
-    _note(Load(name, title, is_stand_in, *sizes))
+    note_input(f"{title}: {sizes[0]} training and {sizes[1]} test examples")
     return kind(*arrays, class_names, title, is_stand_in)
 
 
@@ -122,5 +98,5 @@ def load_text() -> TextData:
     """Return Tiny Shakespeare, or in its place the prose of Python's documentation."""
     text, title, is_stand_in, note = _read("text")
     print(f"{title}: {len(text):,} characters, {len(set(text))} different · {note}")
-    _note(Load("text", title, is_stand_in, len(text), 0))
+    note_input(f"{title}: {len(text)} characters")
     return TextData(text, title, is_stand_in)
