@@ -295,3 +295,12 @@ def test_a_rate_set_later_is_checked_at_the_step(make, rate):
     with pytest.raises(ValueError, match=r"learning_rate is .*; it must be 0 or more"):
         optimizer.step({"W1": np.ones((2, 2))})
     np.testing.assert_array_equal(optimizer.params["W1"], 1)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_gradients_that_are_no_dict_or_have_other_keys(make):
+    optimizer = make({"W": np.ones(2)}, 0.1)
+    with pytest.raises(ValueError, match="grads is a list; it must be a dict of arrays"):
+        optimizer.step([np.ones(2)])
+    with pytest.raises(ValueError, match=r"grads has keys \[1, 'a'\]; it must have \['W'\]"):
+        optimizer.step({1: np.ones(2), "a": np.ones(2)})
