@@ -56,10 +56,10 @@ def check_init(init):
 def check_dtype(dtype):
     """Raise ValueError unless dtype is one of the float types: others would round weights to 0."""
     try:
-        name = str(np.dtype(dtype))
+        name = repr(dtype) if dtype is None else str(np.dtype(dtype))  # NumPy's None is float64
     except TypeError:  # no type at all
         name = repr(dtype)
-    if dtype is None or not name.startswith("float"):
+    if not name.startswith("float"):
         raise ValueError(f"dtype is {name}; it must be a float type, such as float32")
 
 

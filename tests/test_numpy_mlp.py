@@ -460,6 +460,8 @@ def test_layer_sizes_that_are_no_whole_numbers(layer_sizes):
 def test_a_dtype_that_is_no_float(dtype):
     with raises(r"dtype is .*; it must be a float type"):
         MLP((2, 3), dtype=dtype, rng=np.random.default_rng(0))
+    with raises("dtype is None; it must be a float type"):
+        MLP((2, 3), dtype=None, rng=np.random.default_rng(0))
 
 
 def test_true_is_no_standard_deviation():
