@@ -74,6 +74,8 @@ def test_standardise_refuses_what_does_not_fit(images):
     mean, std = feature_statistics(images)
     with pytest.raises(ValueError, match=r"x has shape \(7, 3072\), mean \(32, 32, 3\)"):
         standardise(images.reshape(7, -1), mean, std)
+    with pytest.raises(ValueError, match=r"mean \(32, 32, 3\) and std \(3,\)"):
+        standardise(images, mean, std[0, 0])
     with pytest.raises(ValueError, match="std has the entry 0"):
         standardise(images, mean, np.zeros_like(std))
     with pytest.raises(ValueError, match="N ≥ 1"):
@@ -134,6 +136,8 @@ def test_augmentations_refuse_what_does_not_fit(rng, images):
         random_flip(np.zeros((0, 3072)), rng)
     with pytest.raises(ValueError, match="max_shift is 32; it must be 0 … 31 pixels"):
         random_shift(images, 32, rng)
+    with pytest.raises(ValueError, match="max_shift is 5; it must be 0 … 4 pixels"):
+        random_shift(np.zeros((1, 5, 6, 3)), 5, rng, (5, 6, 3))
 
 
 def test_one_hot_covers_the_ends_of_the_range():

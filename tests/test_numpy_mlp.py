@@ -378,6 +378,11 @@ CONSTRUCTIONS = {
         "dtype is int64; it must be a float type",
     ),
     "a seed as rng": (lambda: MLP((2, 2), rng=0), "rng is 0; it must be a Generator"),
+    "a seed as dropout's rng": (lambda: Dropout(0.5, 0), "rng is 0; it must be a Generator"),
+    "all dropped": (
+        lambda: Dropout(1.0, rng_of_seed()),
+        r"dropout is 1\.0; it must be in \[0, 1\)",
+    ),
     "half a unit": (lambda: MLP((2, 2.5, 2), rng=rng_of_seed()), "it needs 2 or more sizes ≥ 1"),
     "init in a list": (
         lambda: MLP((2, 2), init=["he"], rng=rng_of_seed()),

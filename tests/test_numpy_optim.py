@@ -117,6 +117,11 @@ def test_blocks_hold_every_row_once_and_are_no_larger_than_asked(shape, size):
     np.testing.assert_array_equal(array, np.ones(shape))
 
 
+def test_blocks_are_as_large_as_they_may_be():
+    assert blocks(np.zeros((5, 4)), 8) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert blocks(np.zeros(70_000)) == [slice(i, i + 32_768) for i in (0, 32_768, 65_536)]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 9),
