@@ -10,9 +10,7 @@ the sections *What we found* and *Limits*. README.md shows those tagged `gallery
 
 import argparse
 import base64
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ import nbformat
 from bs4 import BeautifulSoup
 
 from shared.environment import FOLDERS, ROOT, build_folder, write_atomically
+from tools.browser import chromium
 from tools.notebook_state import find_notebooks, output_problems, print_anywhere
 from tools.page import alternative, environment, figures, to_html
 from tools.results import compared, measured, results_table, targets_and_records
@@ -236,18 +235,6 @@ def write(fresh: dict[Path, str | bytes], stale: list[Path]) -> None:
             file.unlink()
 
 
-def chromium() -> list[str] | None:
-    """Return the command that starts Chromium, or a relative of it, to print; None without one."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        return None
-    alone = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--no-pdf-header-footer"]
-    return [program, "--headless", *root, *alone, *quiet, "--virtual-time-budget=30000"]
-
-
 def write_pdf(source: Path, pdf: Path, command: list[str]) -> None:
     """Print one report to a PDF, by way of a web page in a folder that is removed again.
 
@@ -260,7 +247,8 @@ def write_pdf(source: Path, pdf: Path, command: list[str]) -> None:
         body = re.sub(r'(<img [^>]*src=")(?!\w+:)', rf"\1{REPORTS.as_uri()}/", body)
         template = environment().get_template("report.html.j2")
         page.write_text(template.render(body=body, root="", site=source.stem), "utf-8")
-        options = [f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}", page.as_uri()]
+        options = [f"--user-data-dir={folder}/profile", "--no-pdf-header-footer"]
+        options += ["--virtual-time-budget=30000", f"--print-to-pdf={made}", page.as_uri()]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=180)
         if not made.exists():
             raise RuntimeError(f"{command[0]} made no PDF of {source.name}: {done.stderr[-300:]}")
