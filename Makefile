@@ -1,7 +1,7 @@
 # make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose)
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
-# make lab     JupyterLab
+# make lab     JupyterLab                     make doctor   what is here, what is missing
 # make lint    the quick checks only          make format   repair style and quoted cells
 # make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
@@ -19,7 +19,7 @@ WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 export ONLY REPO REF
 
 .DEFAULT_GOAL := help
-.PHONY: help run full lab test test-lower lint format reports pdf badges clean
+.PHONY: help run full lab test test-lower lint format reports pdf doctor badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -43,6 +43,9 @@ full: $(VENV)/installed
 
 lab: $(VENV)/installed
 	$(PY) -m jupyter lab
+
+doctor: $(VENV)/installed
+	$(PY) -m tools.doctor
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .
