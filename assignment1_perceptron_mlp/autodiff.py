@@ -376,7 +376,9 @@ _recording = True  # whether operations remember their inputs; no_grad switches 
 def as_tensors(inputs: Sequence) -> list[Tensor]:
     """Return inputs with numbers and arrays as constants, in the dtype of the first tensor."""
     dtype = next((t.dtype for t in inputs if isinstance(t, Tensor)), None)
-    return [t if isinstance(t, Tensor) else Tensor(np.asarray(t, dtype)) for t in inputs]
+    return [  # the inner Tensor refuses None and text, of which NumPy would make numbers
+        t if isinstance(t, Tensor) else Tensor(np.asarray(Tensor(t).data, dtype)) for t in inputs
+    ]
 
 
 def apply(name: str, *inputs, **options) -> Tensor:
@@ -484,6 +486,9 @@ def add_operation(name: str, forward: Callable, *gradients: Callable) -> Callabl
         (g, y, *arrays, **options) → dL/d(input), which may still have the shape of y."""
     if not gradients:
         raise ValueError(f"gradients of {name!r} is empty; it must hold a function for each input")
+    for function in (forward, *gradients):
+        if not callable(function):
+            raise ValueError(f"{name!r} is given {function!r}; every rule must be a function")
     RULES[name] = Rule(forward, gradients)
     return partial(apply, name)
 
@@ -517,7 +522,7 @@ def log_softmax(x, axis: int) -> Tensor:
 
 def cross_entropy(logits: Tensor, labels: np.ndarray) -> Tensor:
     """Return the mean of −log softmax(logits)[label] in nats. logits: (N, K); labels: N ints."""
-    labels = np.asarray(labels)
+    labels, [logits] = np.asarray(labels), as_tensors([logits])
     check_shape("logits", logits, (None, None))
     check_labels(labels, *logits.shape)
     return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()

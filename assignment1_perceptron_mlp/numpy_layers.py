@@ -31,7 +31,10 @@ def check_shape(name, x, shape):
 
 def check_features(x, num_features, name="x", finite=True):
     """Return x as an array; raise ValueError unless it is (N, num_features) real numbers."""
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} has rows of unequal length; it must be an array") from None
     check_shape(name, x, (None, num_features))
     if x.dtype.kind not in "buif":
         raise ValueError(f"{name} has dtype {x.dtype}; it must be real numbers")
@@ -54,7 +57,7 @@ def check_labels(y, num_examples, num_classes, name="y"):
 
 def check_number(name, value, low=0, high=math.inf, ends="[)"):
     """Raise ValueError unless value is a number from low to high; "[" and "]" include the end."""
-    if isinstance(value, Real):
+    if isinstance(value, Real) and not isinstance(value, bool):
         above = value >= low if ends[0] == "[" else value > low
         below = value <= high if ends[1] == "]" else value < high
         if above and below:
@@ -68,7 +71,7 @@ def check_number(name, value, low=0, high=math.inf, ends="[)"):
 def check_whole(low=1, **numbers):
     """Raise ValueError unless each of the numbers is a whole number, low or more."""
     for name, value in numbers.items():
-        if not isinstance(value, Integral) or value < low:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
             raise ValueError(f"{name} is {value!r}; it must be a whole number, {low} or more")
 
 

@@ -6,6 +6,7 @@ Weights are (in, out), so a layer is x @ W; torch keeps (out, in).
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from numbers import Integral, Real
 
 import numpy as np
@@ -46,18 +47,20 @@ def init_weight(fan_in, fan_out, init, rng):
 
 def check_init(init):
     """Raise ValueError unless init is one of INITS or a finite number above 0."""
-    try:
-        known = init in INITS
-    except TypeError:  # a list cannot be a key
-        known = False
-    if not known and not (isinstance(init, Real) and 0 < init < math.inf):
+    known = isinstance(init, str) and init in INITS
+    is_number = isinstance(init, Real) and not isinstance(init, bool)
+    if not known and not (is_number and 0 < init < math.inf):
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)} or a number > 0")
 
 
 def check_dtype(dtype):
     """Raise ValueError unless dtype is one of the float types: others would round weights to 0."""
-    if not np.issubdtype(dtype, np.floating):
-        raise ValueError(f"dtype is {np.dtype(dtype)}; it must be a float type, such as float32")
+    try:
+        name = repr(dtype) if dtype is None else str(np.dtype(dtype))  # NumPy's None is float64
+    except TypeError:  # no type at all
+        name = repr(dtype)
+    if not name.startswith("float"):
+        raise ValueError(f"dtype is {name}; it must be a float type, such as float32")
 
 
 class Linear:
@@ -120,7 +123,7 @@ class BatchNorm:
 
     def forward(self, x, train):
         gamma, beta = self.parameters["gamma"], self.parameters["beta"]
-        check_shape("x", x, (None, len(gamma)))
+        x = check_features(x, len(gamma), finite=False)
         running = (self.running_mean, self.running_var)
         out, self.cache = batchnorm_forward(
             x, gamma, beta, *running, self.momentum, self.eps, train
@@ -181,12 +184,20 @@ class Sequential:
         if not shapes:
             raise ValueError(f"layers has {len(self.layers)} layers, none of them Linear")
         self.layer_sizes = (shapes[0][0], *(fan_out for _, fan_out in shapes))
+        self.num_examples = None  # of the last forward
+        for (_, width), (fan_in, _) in pairwise(shapes):
+            if width != fan_in:
+                raise ValueError(f"layers has a Linear of {fan_in} features after one of {width}")
+        if len(set(map(id, self.layers))) < len(self.layers):
+            raise ValueError("layers holds a layer twice; it could keep one of two gradients only")
         if len(self.parameters()) < sum(len(layer.parameters) for layer in self.layers):
             raise ValueError("two batch norms follow the same Linear; their names would be equal")
 
     def forward(self, x, train=False):
         """Return logits (N, K) for x (N, D); train switches dropout and batch statistics on."""
         x = check_features(x, self.layer_sizes[0], finite=False)
+        if x.dtype.kind != "f":  # integers become floats like the parameters
+            x = x.astype(next(iter(self.parameters().values())).dtype)
         self.num_examples = len(x)
         for layer in self.layers:
             x = layer.forward(x, train)
@@ -194,6 +205,9 @@ class Sequential:
 
     def backward(self, dlogits):
         """Fill every layer's gradients from dL/dlogits (N, K), after forward(x, train=True)."""
+        if self.num_examples is None:
+            raise ValueError("backward needs a forward(x, train=True) before it")
+        dlogits = np.asarray(dlogits)
         check_shape("dlogits", dlogits, (self.num_examples, self.layer_sizes[-1]))
         first, *others = self.layers
         for layer in reversed(others):
@@ -236,8 +250,9 @@ class MLP(Sequential):
         dtype=np.float32,
         rng,
     ):
-        sizes = tuple(layer_sizes)
-        if len(sizes) < 2 or not all(isinstance(n, Integral) and n > 0 for n in sizes):
+        sizes = tuple(layer_sizes) if np.iterable(layer_sizes) else (layer_sizes,)
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes)
+        if len(sizes) < 2 or not whole or min(sizes) < 1:
             raise ValueError(f"layer_sizes is {sizes}; it needs 2 or more sizes ≥ 1")
         check_number("dropout", dropout, 0, 1)
         Activation(activation)  # refuses an unknown name, even where there is no hidden layer

@@ -56,8 +56,10 @@ def check_parameters(params):
 
 def check_gradients_match(params, grads):
     """Raise ValueError unless grads has the keys and shapes of params."""
+    if not isinstance(grads, dict):
+        raise ValueError(f"grads is a {type(grads).__name__}; it must be a dict of arrays")
     if params.keys() != grads.keys():
-        raise ValueError(f"grads has keys {sorted(grads)}; it must have {sorted(params)}")
+        raise ValueError(f"grads has keys {list(grads)}; it must have {list(params)}")
     for name, p in params.items():
         if np.shape(grads[name]) != p.shape:
             raise ValueError(f"grads[{name!r}] has shape {np.shape(grads[name])}, not {p.shape}")

@@ -71,8 +71,11 @@ def batches(num_examples, batch_size, rng):
         yield order[start : start + batch_size]
 
 
-def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every):
+def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every, **functions):
     """Raise ValueError on arguments of fit that do not fit each other; train, val are checked."""
+    for name, function in {"schedule": schedule, **functions}.items():
+        if function is not None and not callable(function):
+            raise ValueError(f"{name} is {function!r}; it must be a function")
     check_whole(num_epochs=num_epochs, batch_size=batch_size)
     if batch_size > len(train[0]):
         raise ValueError(f"batch_size is {batch_size}; it must be 1 … {len(train[0])} examples")
@@ -83,8 +86,17 @@ def check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every):
         raise ValueError(f"schedule is {schedule}, which follows the validation loss; val is None")
 
 
+def check_optimizer(optimizer, model):
+    """Raise ValueError where the optimizer would change other arrays than the model's."""
+    own = getattr(optimizer, "params", None)  # one written by hand may keep none
+    if own is not None and not all(own.get(k) is w for k, w in model.parameters().items()):
+        raise ValueError("optimizer has other parameters; make it with model.parameters()")
+
+
 def check_loss(loss, step, learning_rate):
-    """Raise FloatingPointError unless the loss is a finite number."""
+    """Raise ValueError where there is no loss, FloatingPointError unless it is finite."""
+    if loss is None:
+        raise ValueError("step returned None; it must return the loss of its batch")
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"the loss is {loss} at step {step} (learning rate {learning_rate:.3g}); "
@@ -126,7 +138,9 @@ def fit(
     x, y = train = check_data("train", train, num_features, num_classes)
     if val is not None:
         val = check_data("val", val, num_features, num_classes)
-    check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every)
+    functions = {"augment": augment, "step": step}
+    check_fit(train, val, num_epochs, batch_size, rng, schedule, eval_every, **functions)
+    check_optimizer(optimizer, model)
 
     steps_per_epoch = len(x) // batch_size
     num_steps = num_epochs * steps_per_epoch

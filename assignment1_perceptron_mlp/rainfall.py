@@ -93,6 +93,7 @@ def synthetic_rainfall(num_observations: int, noise_std: float = 50.0, seed: int
         ValueError: fewer than one observation or a noise_std that is negative or not finite.
     """
     check_whole(num_observations=num_observations)
+    check_whole(0, seed=seed)
     check_number("noise_std", noise_std)
     rng = np.random.default_rng(seed)
     west, east, south, north = EXTENT
@@ -107,7 +108,10 @@ def synthetic_rainfall(num_observations: int, noise_std: float = 50.0, seed: int
 
 def checked_points(lon_lat):
     """Return lon_lat as (N, 2) float64, or raise ValueError where it is not, or not finite."""
-    lon_lat = np.asarray(lon_lat, dtype=np.float64)
+    try:
+        lon_lat = np.asarray(lon_lat, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"lon_lat is {lon_lat!r}; it must be (N, 2) numbers") from None
     if lon_lat.ndim != 2 or lon_lat.shape[1] != 2:
         raise ValueError(f"lon_lat has shape {lon_lat.shape}; it must be (N, 2)")
     if not np.isfinite(lon_lat).all():
@@ -157,6 +161,7 @@ def load_rainfall_csv(path, min_rows: int = 10) -> RainfallData:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, a value is not allowed (with its line) or rows are too few.
     """
+    check_whole(min_rows=min_rows)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give a CSV with columns lon, lat, rainfall")
@@ -180,10 +185,12 @@ def save_rainfall_csv(path, lon_lat, **columns):
     """Write lon, lat and further columns (N,) to a CSV, making its folder; return the path.
 
     Raises:
-        ValueError: a column is not as long as lon_lat.
+        ValueError: a column is not as long as lon_lat, no numbers, or named lon or lat itself.
     """
     lon_lat = checked_points(lon_lat)
     for name, values in columns.items():
+        if name in ("lon", "lat") or np.asarray(values).dtype.kind not in "biuf":
+            raise ValueError(f"{name} is {values!r}; a further column must hold numbers")
         if np.shape(values) != (len(lon_lat),):
             raise ValueError(
                 f"{name} has shape {np.shape(values)} and lon_lat {lon_lat.shape}; "

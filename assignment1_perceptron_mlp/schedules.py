@@ -38,14 +38,15 @@ class PiecewiseLinear:
     values: tuple[float, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "knots", tuple(self.knots))  # a list works too
-        object.__setattr__(self, "values", tuple(self.values))
+        for name, numbers in {"knots": self.knots, "values": self.values}.items():
+            if not np.iterable(numbers):
+                raise ValueError(f"{name} is {numbers!r}; it must be a sequence of numbers")
+            object.__setattr__(self, name, tuple(numbers))  # a list works too
+            for number in getattr(self, name):
+                check_number(f"a {name.removesuffix('s')}", number)
         rising = all(a < b for a, b in zip(self.knots, self.knots[1:], strict=False))
         if not rising or not self.knots or len(self.knots) != len(self.values):
             raise ValueError(f"knots is {self.knots}; it must rise and be as long as values")
-        for knot, value in zip(self.knots, self.values, strict=True):
-            check_number("a knot", knot)
-            check_number("a value", value)
 
     def __call__(self, step):
         return float(np.interp(step, self.knots, self.values))

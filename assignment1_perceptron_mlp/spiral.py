@@ -105,7 +105,10 @@ def descend(
 
 def coordinates(x):
     """Return x₁ and x₂ (...) of the points x (..., 2), or raise ValueError."""
-    x = np.asarray(x, dtype=np.float64)
+    try:
+        x = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"x is {x!r}; it must be numbers, two to a point") from None
     if x.shape[-1:] != (2,):
         raise ValueError(f"x has shape {x.shape}; the last axis must hold 2 coordinates")
     return x[..., 0], x[..., 1]

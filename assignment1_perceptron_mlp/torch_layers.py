@@ -160,7 +160,9 @@ def shape(tensor):
 
 
 def check_finite(loss, name, step, learning_rate):
-    """Raise FloatingPointError naming the step where a loss is no longer finite."""
+    """Raise FloatingPointError naming the step where a loss is no longer finite, and ValueError at
+    a learning rate that is negative or not finite: a schedule may be any function."""
+    check_number("learning_rate", learning_rate)
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"the {name} loss is {loss} at step {step} with learning_rate {learning_rate:g}; "
@@ -170,7 +172,11 @@ def check_finite(loss, name, step, learning_rate):
 
 def check_part(name, part, net):
     """Raise ValueError unless part is x (N, D), y (N, K), finite, as the net computes."""
-    if len(part) != 2 or not all(torch.is_tensor(t) for t in part):
+    if (
+        not isinstance(part, tuple | list)
+        or len(part) != 2
+        or not all(torch.is_tensor(t) for t in part)
+    ):
         raise ValueError(f"{name} is not a pair of tensors x, y")
     (x, y), first, last = part, net.parameters()[0], net.parameters()[-1]
     D, K = first.shape[1], len(last)

@@ -608,3 +608,22 @@ def test_random_graphs_against_torch_and_finite_differences(seed):
         return values[-1] + values[0] + values[1] * values[2]  # every leaf takes part
 
     check_operation(partial(expression, autodiff), partial(expression, torch), *leaves)
+
+
+@pytest.mark.parametrize("other", [None, "a", 1j, [[1], [1, 2]]])
+def test_what_is_no_number_is_refused_beside_a_tensor(other):
+    for operation in (lambda a: a + other, lambda a: other * a, lambda a: maximum(a, other)):
+        with pytest.raises(ValueError, match=r"real numbers|inhomogeneous"):
+            operation(Tensor([1.0]))
+
+
+def test_a_rule_must_hold_functions():
+    for functions in ((np.exp, 3), (3, np.exp)):
+        with pytest.raises(ValueError, match="'cube' is given 3; every rule must be a function"):
+            add_operation("cube", *functions)
+    assert "cube" not in autodiff.RULES
+
+
+def test_cross_entropy_takes_lists():
+    loss = cross_entropy([[0, 0], [0, 0]], [0, 1])
+    np.testing.assert_allclose(loss.data, np.log(2))

@@ -74,6 +74,8 @@ def test_standardise_refuses_what_does_not_fit(images):
     mean, std = feature_statistics(images)
     with pytest.raises(ValueError, match=r"x has shape \(7, 3072\), mean \(32, 32, 3\)"):
         standardise(images.reshape(7, -1), mean, std)
+    with pytest.raises(ValueError, match=r"mean \(32, 32, 3\) and std \(3,\)"):
+        standardise(images, mean, std[0, 0])
     with pytest.raises(ValueError, match="std has the entry 0"):
         standardise(images, mean, np.zeros_like(std))
     with pytest.raises(ValueError, match="N ≥ 1"):
@@ -132,9 +134,10 @@ def test_augmentations_refuse_what_does_not_fit(rng, images):
         random_flip(np.zeros((7, 100)), rng)
     with pytest.raises(ValueError, match=r"batch has shape \(0, 3072\)"):
         random_flip(np.zeros((0, 3072)), rng)
-    for max_shift in (-1, 32):
-        with pytest.raises(ValueError, match=f"max_shift is {max_shift}; it must be 0 … 31"):
-            random_shift(images, max_shift, rng)
+    with pytest.raises(ValueError, match="max_shift is 32; it must be 0 … 31 pixels"):
+        random_shift(images, 32, rng)
+    with pytest.raises(ValueError, match="max_shift is 5; it must be 0 … 4 pixels"):
+        random_shift(np.zeros((1, 5, 6, 3)), 5, rng, (5, 6, 3))
 
 
 def test_one_hot_covers_the_ends_of_the_range():
@@ -182,3 +185,44 @@ def test_binary_cross_entropy_refuses_what_does_not_fit():
         binary_cross_entropy_forward(np.zeros((1, 2)), np.array([[-0.5, 1.0]]))
     with pytest.raises(ValueError, match="logits has shape"):
         binary_cross_entropy_forward(np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e8 / 3, -7.3, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_float_feature_gets_standard_deviation_one(value, dtype):
+    x = np.full((3_001, 2), value, dtype)
+    x[:, 1] = np.arange(3_001)
+    mean, std = feature_statistics(x)
+    assert std[0] == 1 and std[1] == pytest.approx(np.std(np.arange(3_001)), rel=1e-6)
+    assert mean[0] == np.float32(dtype(value))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_statistics_of_what_is_not_finite_are_refused(value):
+    with pytest.raises(ValueError, match="x contains NaN or infinity"):
+        feature_statistics(np.array([[1.0, 2.0], [value, 3.0]]))
+    with pytest.raises(ValueError, match="chunk_size is 0; it must be a whole number, 1 or more"):
+        feature_statistics(np.ones((2, 2)), chunk_size=0)
+
+
+def test_lists_do_where_arrays_do(rng, images):
+    mean, std = feature_statistics([[1, 2], [3, 2]])
+    assert mean.tolist() == [2, 2] and std.tolist() == [1, 1]
+    assert standardise([[1, 2], [3, 2]], [2, 2], [1, 1]).tolist() == [[-1, 0], [1, 0]]
+    for augment in (random_flip, lambda batch, rng: random_shift(batch, 2, rng)):
+        out = augment(images.tolist(), np.random.default_rng(1))
+        np.testing.assert_array_equal(out, augment(images, np.random.default_rng(1)))
+    loss, _ = binary_cross_entropy_forward([[0.0, 0.0]], [[1, 0]])
+    assert loss == pytest.approx(np.log(2))
+
+
+def test_more_arguments_that_are_refused_in_one_sentence(images):
+    for augment in (random_flip, lambda batch, rng: random_shift(batch, 2, rng)):
+        with pytest.raises(ValueError, match="rng is 0; it must be a Generator"):
+            augment(images, 0)
+    for max_shift in (-1, 1.5, "a", None):
+        with pytest.raises(ValueError, match=r"max_shift is .*; it must be a whole number, 0"):
+            random_shift(images, max_shift, np.random.default_rng(0))
+    for num_classes in (0, 2.5, None):
+        with pytest.raises(ValueError, match=r"num_classes is .*; it must be a whole number"):
+            one_hot([0, 1], num_classes)

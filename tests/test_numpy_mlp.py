@@ -378,6 +378,11 @@ CONSTRUCTIONS = {
         "dtype is int64; it must be a float type",
     ),
     "a seed as rng": (lambda: MLP((2, 2), rng=0), "rng is 0; it must be a Generator"),
+    "a seed as dropout's rng": (lambda: Dropout(0.5, 0), "rng is 0; it must be a Generator"),
+    "all dropped": (
+        lambda: Dropout(1.0, rng_of_seed()),
+        r"dropout is 1\.0; it must be in \[0, 1\)",
+    ),
     "half a unit": (lambda: MLP((2, 2.5, 2), rng=rng_of_seed()), "it needs 2 or more sizes ≥ 1"),
     "init in a list": (
         lambda: MLP((2, 2), init=["he"], rng=rng_of_seed()),
@@ -444,3 +449,60 @@ def test_a_gradient_that_would_broadcast_is_refused(shape):
     model.forward(np.zeros((4, 2)), train=True)
     with raises(r"dlogits has shape .*; it must be \(4, 3\)"):
         model.backward(np.zeros(shape))
+
+
+def linear(fan_in, fan_out):
+    return Linear(fan_in, fan_out, "he", np.random.default_rng(0), np.float32)
+
+
+@pytest.mark.parametrize("layer_sizes", [5, None, "34", (3, True), (3, 2.5), (3, np.nan)])
+def test_layer_sizes_that_are_no_whole_numbers(layer_sizes):
+    with raises(r"layer_sizes is .*; it needs 2 or more sizes ≥ 1"):
+        MLP(layer_sizes, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("dtype", [None, "float99", "int32", bool, complex, object, [3]])
+def test_a_dtype_that_is_no_float(dtype):
+    with raises(r"dtype is .*; it must be a float type"):
+        MLP((2, 3), dtype=dtype, rng=np.random.default_rng(0))
+    with raises("dtype is None; it must be a float type"):
+        MLP((2, 3), dtype=None, rng=np.random.default_rng(0))
+
+
+def test_true_is_no_standard_deviation():
+    with raises("init is True; it must be one of he, xavier, lecun or a number > 0"):
+        MLP((2, 3), init=True, rng=np.random.default_rng(0))
+
+
+def test_layers_that_do_not_fit_each_other():
+    with raises("layers has a Linear of 4 features after one of 3"):
+        Sequential([linear(2, 3), Activation("relu"), linear(4, 2)])
+    layer = linear(2, 2)
+    with raises("layers holds a layer twice"):
+        Sequential([layer, layer])
+
+
+def test_backward_needs_a_forward_and_takes_a_list():
+    model = MLP((2, 3), rng=np.random.default_rng(0))
+    with raises("backward needs a forward"):
+        model.backward(np.zeros((1, 3)))
+    model.forward([[1.0, 2.0]], train=True)
+    model.backward([[1.0, 0.0, -1.0]])
+    assert model.gradients()["W1"].tolist() == [[1, 0, -1], [2, 0, -2]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_integers_become_floats_of_the_parameters(dtype):
+    x = np.array([[0, 1], [1, 1]], dtype)
+    model = Sequential([Dropout(0.5, np.random.default_rng(3)), linear(2, 2)])
+    twin = Sequential([Dropout(0.5, np.random.default_rng(3)), linear(2, 2)])
+    out = model.forward(x, train=True)
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, twin.forward(x.astype(np.float32), train=True))
+
+
+def test_batch_norm_takes_lists():
+    out = BatchNorm(1, np.float64).forward([[1], [3]], train=True)
+    np.testing.assert_allclose(out, [[-1], [1]], rtol=1e-4)
+    with raises("x has rows of unequal length"):
+        BatchNorm(2, np.float64).forward([[1, 2], [3]], train=True)

@@ -117,6 +117,11 @@ def test_blocks_hold_every_row_once_and_are_no_larger_than_asked(shape, size):
     np.testing.assert_array_equal(array, np.ones(shape))
 
 
+def test_blocks_are_as_large_as_they_may_be():
+    assert blocks(np.zeros((5, 4)), 8) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert blocks(np.zeros(70_000)) == [slice(i, i + 32_768) for i in (0, 32_768, 65_536)]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 9),
@@ -295,3 +300,12 @@ def test_a_rate_set_later_is_checked_at_the_step(make, rate):
     with pytest.raises(ValueError, match=r"learning_rate is .*; it must be 0 or more"):
         optimizer.step({"W1": np.ones((2, 2))})
     np.testing.assert_array_equal(optimizer.params["W1"], 1)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_gradients_that_are_no_dict_or_have_other_keys(make):
+    optimizer = make({"W": np.ones(2)}, 0.1)
+    with pytest.raises(ValueError, match="grads is a list; it must be a dict of arrays"):
+        optimizer.step([np.ones(2)])
+    with pytest.raises(ValueError, match=r"grads has keys \[1, 'a'\]; it must have \['W'\]"):
+        optimizer.step({1: np.ones(2), "a": np.ones(2)})

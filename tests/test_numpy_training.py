@@ -387,3 +387,19 @@ def test_bad_input_is_refused_in_one_sentence(case):
 def test_evaluate_refuses_an_empty_set():
     with pytest.raises(ValueError, match=r"x has shape \(0, 6\); it must be \(≥1, 6\)"):
         evaluate(make_mlp(), X[:0], Y[:0])
+
+
+@pytest.mark.parametrize("name", ["schedule", "augment", "step"])
+def test_what_is_called_must_be_a_function(name):
+    with pytest.raises(ValueError, match=rf"{name} is 0\.1; it must be a function"):
+        run_fit(**{name: 0.1})
+
+
+def test_a_step_that_forgets_its_loss():
+    with pytest.raises(ValueError, match="step returned None; it must return the loss"):
+        run_fit(step=lambda *arguments: None)
+
+
+def test_the_optimizer_of_another_network_is_refused():
+    with pytest.raises(ValueError, match="optimizer has other parameters"):
+        run_fit(make_mlp(), optimizer=SGD(make_mlp().parameters(), 0.1))

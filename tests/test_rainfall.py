@@ -198,3 +198,28 @@ def test_missing_and_unreadable_files(tmp_path):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("points", ["a", [["a", "b"]], [[1, 2], [3]]])
+def test_points_that_are_no_numbers(points):
+    with pytest.raises(ValueError, match=r"lon_lat is .*; it must be \(N, 2\) numbers"):
+        true_rainfall(points)
+
+
+@pytest.mark.parametrize("min_rows", [0, -1, None, float("nan"), 2.5])
+def test_min_rows_must_be_a_whole_number(tmp_path, min_rows):
+    with pytest.raises(ValueError, match=r"min_rows is .*; it must be a whole number, 1 or more"):
+        load_rainfall_csv(tmp_path / "own.csv", min_rows)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None])
+def test_the_seed_must_be_a_whole_number(seed):
+    with pytest.raises(ValueError, match=r"seed is .*; it must be a whole number, 0 or more"):
+        synthetic_rainfall(5, seed=seed)
+
+
+@pytest.mark.parametrize("column", [{"lon": [1.0]}, {"lat": [1.0]}, {"name": ["wet"]}])
+def test_a_saved_column_holds_numbers_under_a_new_name(tmp_path, column):
+    with pytest.raises(ValueError, match=r"is .*; a further column must hold numbers"):
+        save_rainfall_csv(tmp_path / "own.csv", [[-84.0, 43.0]], **column)
+    assert not (tmp_path / "own.csv").exists()

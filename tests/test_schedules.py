@@ -164,3 +164,12 @@ def test_plateau_prints_its_present_rate_and_copies_are_independent():
 def test_bad_settings_are_refused_in_one_sentence(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_knots_that_are_no_sequence_of_numbers():
+    with pytest.raises(ValueError, match="knots is 0; it must be a sequence of numbers"):
+        PiecewiseLinear(0, (1,))
+    with pytest.raises(ValueError, match="values is 1; it must be a sequence of numbers"):
+        PiecewiseLinear((0,), 1)
+    with pytest.raises(ValueError, match="a knot is 'b'; it must be 0 or more"):
+        PiecewiseLinear((0, "b"), (1, 2))

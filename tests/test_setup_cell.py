@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ print(json.dumps({
     "shared": shared.__file__,
     "second run did nothing": clone == os.stat("course").st_mtime_ns,
 }))
+"""
+
+
+# Stands in for pip: prints what it was asked to do, and fails where FAIL is set.
+PIP = """
+import json, os, sys
+_, *arguments = sys.argv
+at = arguments.index("-c") + 1
+constraints = open(arguments[at]).read().split()
+arguments[at] = "FILE"
+print(json.dumps([arguments, constraints, os.getcwd()]), flush=True)
+sys.exit("FAIL" in os.environ)
 """
 
 
@@ -74,7 +87,9 @@ def machine(tmp_path_factory) -> Path:
 
 
 def run(python: Path, cwd: Path, *arguments: str, **environment: str):
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "COURSE_REPO")}
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "COURSE_REPO", "COURSE_REF")
+    }
     # An offline stand-in for pip's isolated build: setuptools comes from the packages we see.
     kept |= {
         "PIP_NO_BUILD_ISOLATION": "0",
@@ -116,6 +131,42 @@ def test_a_clone_that_is_there_is_used(tmp_path):
     (there / "install_here.py").write_text("print('installing from', __file__)")
     done = run(Path(sys.executable), tmp_path, "-I", "-S", str(CELL), COURSE_REPO="nowhere")
     assert done.returncode == 0 and "installing from" in done.stdout
+
+
+def test_the_branch_asked_for_is_fetched_without_its_history(tmp_path):
+    repository, script = tmp_path / "repository", tmp_path / "repository/tools/install_here.py"
+    script.parent.mkdir(parents=True)
+    git("init", "--quiet", "--initial-branch=main", cwd=repository)
+    for branch in ("main", "v2"):
+        script.write_text(f"print({branch!r})", encoding="utf-8")
+        git("checkout", "--quiet", "-B", branch, cwd=repository)
+        git("add", "--all", cwd=repository)
+        git("commit", "--quiet", f"--message={branch}", cwd=repository)
+    for folder, chosen in {"main": {}, "v2": {"COURSE_REF": "v2"}}.items():
+        (tmp_path / folder).mkdir()
+        chosen["COURSE_REPO"] = repository.as_uri()
+        done = run(Path(sys.executable), tmp_path / folder, "-I", "-S", str(CELL), **chosen)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{folder}\n", "")
+        commits = git("rev-list", "--count", "HEAD", cwd=tmp_path / folder / "course")
+        assert commits == "1\n"
+
+
+@pytest.mark.install
+def test_pip_is_asked_to_keep_what_is_there(machine, tmp_path):
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()  # else the real one goes first
+    (tmp_path / "pip" / "__main__.py").write_text(PIP, encoding="utf-8")
+    before = sorted(ROOT.iterdir())
+    script, found = str(ROOT / "tools" / "install_here.py"), {"PYTHONPATH": str(tmp_path)}
+    done = run(machine, tmp_path, script, **found)
+    assert done.returncode == 0, done.stderr
+    arguments, constraints, folder = json.loads(done.stdout)
+    assert arguments == ["install", "--quiet", "-c", "FILE", "-r", "requirements.txt"]
+    assert constraints == [f"{name}=={version(name)}" for name in ("numpy", "torch", "torchvision")]
+    assert Path(folder) == ROOT and sorted(ROOT.iterdir()) == before
+    done = run(machine, tmp_path, script, **found, FAIL="1")
+    assert done.returncode == 1
+    assert f"could not install the collection beside {', '.join(constraints)}." in done.stderr
 
 
 def test_is_short_and_a_form():

@@ -211,3 +211,9 @@ def test_points_need_two_coordinates():
         spiral(np.zeros((5, 3)))
     with pytest.raises(ValueError, match=r"x has shape \(\).*2 coordinates"):
         spiral_gradient(3.0)
+
+
+@pytest.mark.parametrize("x", ["a", [["a", "b"]], [[1, 2], [1]], [1j, 2]])
+def test_points_that_are_no_numbers(x):
+    with pytest.raises(ValueError, match=r"x is .*; it must be numbers, two to a point"):
+        spiral(x)

@@ -18,7 +18,13 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+    new_raw_cell,
+)
 from PIL import Image
 
 from shared.source_hash import code_hash, source_hash
@@ -163,11 +169,46 @@ def test_modules_are_found_however_deep(project, notebook):
     assert changed_modules(nb, project) == ["other.py"]
 
 
+def test_modules_that_come_or_go_have_changed(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    (project / "other.py").unlink()
+    del nb.metadata["course"]["modules"]["demo/layers.py"]
+    assert changed_modules(nb, project) == ["demo/layers.py", "other.py"]
+    del nb.metadata["course"]  # nothing is known of a notebook that never ran
+    assert changed_modules(nb, project) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import demo.layers",
+        "import demo.layers as used",
+        "import os, demo.layers",
+        "from demo import layers",
+        "from demo.layers import double",
+        "def later():\n    from demo.layers import Net",
+        "%matplotlib inline\nfrom demo import layers",
+    ],
+)
+def test_imports_of_every_form_are_found(project, source):
+    found = module_hashes(make_notebook("import os", source, "import sys"), project)
+    assert list(found) == ["demo/__init__.py", "demo/layers.py", "other.py"]
+
+
+def test_imports_in_a_circle_and_beside_a_module(project):
+    module = project / "demo" / "layers.py"
+    module.write_text("from demo import layers\nfrom .other import base\n", encoding="utf-8")
+    found = module_hashes(make_notebook("import demo.layers"), project)
+    assert list(found) == ["demo/__init__.py", "demo/layers.py"]
+
+
 def test_set_up_cell_and_markdown_do_not_make_outputs_stale(notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[0].source += " New text."
     nb.cells[1].source = SETUP.replace("(set COURSE_REPO", "(elsewhere")
+    nb.cells.append(new_raw_cell("raw (text"))
     assert output_problems(nb) == []
+    nb.cells.pop()
     nb.cells[-1].source = "print((2, 4))"
     assert "code cells changed" in output_problems(nb)[0]
 
@@ -175,6 +216,8 @@ def test_set_up_cell_and_markdown_do_not_make_outputs_stale(notebook):
 def test_magics_and_broken_cells_still_have_a_hash():
     assert code_of(make_notebook("%matplotlib inline\nimport os"))
     assert module_hashes(make_notebook("def f(:"), ROOT) == {}
+    one, other = (code_of(make_notebook(source)) for source in ("def f(:", "def g(:"))
+    assert code_hash(one) != code_hash(other)
 
 
 # sync_cells
@@ -293,12 +336,19 @@ REFUSALS = {
     "absolute path C:": _output(
         output_type="execute_result", data={"text/plain": "'C:\\\\Users\\\\ann'"}
     ),
+    "absolute path /root/": _output(
+        output_type="display_data", data={"text/html": "<img src='/root/a.png'>"}
+    ),
+    "absolute path /work/": _edit_last(lambda cell: cell.update(source="open('/work/x')")),
+    "absolute path /Users/": _edit_last(lambda cell: cell.update(source="open('/Users/ann')")),
+    "absolute path /content/": _edit_last(lambda cell: cell.update(source="'/content/x'")),
     "error output, ValueError": _output(
         output_type="error", ename="ValueError", evalue="", traceback=[]
     ),
     "output on stderr: UserWarning: old": _output(
-        output_type="stream", name="stderr", text="UserWarning: old"
+        output_type="stream", name="stderr", text="a.py:3: look\nUserWarning: old\n"
     ),
+    "output on stderr: ": _output(output_type="stream", name="stderr", text="\n"),
     "code cell 4 has count 7": _edit_last(lambda cell: cell.update(execution_count=7)),
     "code cell 4 has count None": _edit_last(lambda cell: cell.update(execution_count=None)),
     "its code cells changed": _edit_last(lambda cell: cell.update(source="print((2, 4))")),
@@ -311,7 +361,7 @@ REFUSALS = {
     "cell 5: an exercise without a check": _edit_last(
         lambda cell: cell.metadata["tags"].append("exercise")
     ),
-    "no cell calls choose_profile": lambda nb: nb.cells[2].update(source="RUN = None"),
+    "no cell calls choose_profile": lambda nb: nb.cells[2].update(source="profile = 'quick'"),
 }
 
 
@@ -321,6 +371,25 @@ def test_refusals(project, notebook, message):
     REFUSALS[message](nb)
     save(nb, notebook)
     assert any(message in problem for problem in check_notebooks.problems(notebook))
+
+
+def test_long_prose_forty_lines_and_an_empty_cell_are_allowed(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    nb.cells[0].source += "\n\nMore." * 41
+    nb.cells[-1].source = "\n".join(["x = 1"] * 40)
+    nb.cells.insert(3, new_code_cell(" \n"))
+    save(seal(nb, project), notebook)
+    assert list(check_notebooks.problems(notebook)) == []
+
+
+def test_a_run_out_of_order_is_said_once(notebook):
+    nb = nbformat.read(notebook, 4)
+    for cell in nb.cells[1:]:
+        cell.execution_count += 1
+    save(nb, notebook)
+    assert list(check_notebooks.problems(notebook)) == [
+        "not run in order from a fresh kernel: code cell 1 has count 2"
+    ]
 
 
 def test_exercises_are_quoted_or_checked(notebook):
@@ -335,6 +404,9 @@ def test_exercises_are_quoted_or_checked(notebook):
     assert problems("answer = None", "assert answer is None") == []
     assert problems("answer = None\nassert answer is None") == []
     assert problems("answer = None", "np.testing.assert_allclose(answer, 1)") == []
+    assert problems("answer = None", "np.testing.check(answer)") == []
+    assert problems("answer = None", "compare_numbers(answer, 1)") == []
+    assert len(problems("answer = None", "print('asserted')  # to_compare_")) == 1
     assert problems(QUOTED, "print(1)") == []
 
 
@@ -378,6 +450,20 @@ def test_command_lines_exit_codes(project, notebook):
     assert done.returncode == 1 and "demo/01_demo.ipynb: its code cells changed" in done.stdout
 
 
+def test_only_the_notebooks_named_are_checked(project, notebook, monkeypatch, capsys):
+    add(project, "02_new", "x = 1")
+    monkeypatch.setattr(check_notebooks, "changed_modules", lambda nb: [])
+    monkeypatch.setattr(sys, "argv", ["check_notebooks", str(notebook)])
+    assert check_notebooks.main() == 0
+    assert capsys.readouterr().out == "Checked 1 notebooks: no problem found.\n"
+    monkeypatch.setattr(sys, "argv", ["check_notebooks"])
+    monkeypatch.setattr(check_notebooks, "find_notebooks", lambda: [*project.rglob("*.ipynb")])
+    assert check_notebooks.main() == 1
+    *said, last = capsys.readouterr().out.splitlines()
+    assert last == "Checked 2 notebooks: see above."
+    assert said and all(line.startswith("demo/02_new.ipynb: ") for line in said)
+
+
 # badges
 
 
@@ -401,6 +487,29 @@ def test_badges_are_written_once(project, notebook):
     assert setup + "\n" == (project / "tools" / "setup_cell.py").read_text(encoding="utf-8")
 
 
+def test_badges_stand_below_the_title(project, notebook):
+    colab = "https://colab.research.google.com"
+
+    def badge(name: str) -> str:
+        link = f"{colab}/github/ann/a.b/blob/v/2/demo/{name}.ipynb"
+        return f"[![Open {name} in Colab]({colab}/assets/colab-badge.svg)]({link})"
+
+    second = notebook.with_name("02_short.ipynb")
+    nb = make_notebook("x = 1")
+    save(new_notebook(cells=[*nb.cells[1:], new_markdown_cell("# Short")]), second)
+    badges.write("ann/a.b", "v/2", project)
+    assert nbformat.read(notebook, 4).cells[0].source == (
+        f"# Is it so?\n\n<!-- colab -->\n{badge('01_demo')}\n<!-- /colab -->\n\nWe shall see."
+    )
+    assert nbformat.read(second, 4).cells[-1].source == (
+        f"# Short\n\n<!-- colab -->\n{badge('02_short')}\n<!-- /colab -->"
+    )
+    lines = [f"{badge(name)} {name}  \n" for name in ("01_demo", "02_short")]
+    assert (project / "demo" / "README.md").read_text(encoding="utf-8") == (
+        f"# Demo\n\n<!-- colab -->\n{''.join(lines)}<!-- /colab -->\n\nOne notebook.\n"
+    )
+
+
 def call_badges(monkeypatch, *arguments: str, **variables: str) -> list[tuple[str, str]]:
     """Return what the command line would write, as (repo, ref)."""
     written = []
@@ -414,7 +523,7 @@ def call_badges(monkeypatch, *arguments: str, **variables: str) -> list[tuple[st
 
 def test_badges_take_arguments_or_the_environment(monkeypatch):
     assert call_badges(monkeypatch, REPO="ann/course") == [("ann/course", "main")]
-    assert call_badges(monkeypatch, REPO="ann/course", REF="v2") == [("ann/course", "v2")]
+    assert call_badges(monkeypatch, REPO="ann/my-course.2", REF="v2") == [("ann/my-course.2", "v2")]
     arguments = ("bob/fork", "--ref=v/3")
     assert call_badges(monkeypatch, *arguments, REPO="ann/course", REF="v2") == [
         ("bob/fork", "v/3")
@@ -463,21 +572,71 @@ def test_run_goes_on_after_a_failure_and_names_it(project):
     assert nb.cells[2].outputs[0].text == "quick\n"
     assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2]
     runs = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
-    assert runs["demo/01_demo.ipynb"]["title"] == "Is it so?"
+    row = runs["demo/01_demo.ipynb"]
+    assert row["title"] == "Is it so?" and row["profile"] == "quick"
+    assert row["seconds"] == round(row["seconds"], 1) == nb.metadata["course"]["seconds"]
     page = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert page.count('<a href="demo/') == 4 and "4 notebooks, 3 failed" in page
     assert "ZeroDivisionError" in (project / "build/demo/02_fails.html").read_text(encoding="utf-8")
 
 
+def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    prints = "print(1, flush=True)\nprint(2, flush=True)"
+    draws = "import matplotlib.pyplot as plt\nfrom tqdm import tqdm\n\nplt.plot([*tqdm([1, 2])]);"
+    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws)])
+    nb.metadata["widgets"] = {"state": {}}
+    nb.cells[0].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
+    assert run_notebooks.execute(nb, tmp_path, "quick", "label") == ""
+    assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
+    assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
+    assert [cell.metadata for cell in nb.cells] == [{}, {}] and "widgets" not in nb.metadata
+
+
+def test_an_interrupted_cell_ends_the_command(tmp_path):
+    nb = new_notebook(cells=[new_code_cell("raise KeyboardInterrupt")])
+    with pytest.raises(KeyboardInterrupt):
+        run_notebooks.execute(nb, tmp_path, "quick", "label")
+
+
+def test_errors_are_told_in_one_line_of_words():
+    assert run_notebooks.in_words(ValueError("so\nand so")) == "ValueError: so"
+
+
+def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, monkeypatch):
+    def draw(nb, folder, profile, label):
+        assert (folder, profile, label) == (notebook.parent, "quick", "[1/1]")
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(file, "PNG")
+        data = {"image/png": base64.b64encode(file.getvalue()).decode()}
+        nb.cells[-1].outputs = [new_output("display_data", data)]
+        return ""
+
+    staged = [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+    monkeypatch.setattr(run_notebooks, "execute", draw)
+    monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
+    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
+    monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
+    row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
+    assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
+    assert row["headline"] == "b 2 ± 0 s (n = 1)"
+    nb = nbformat.read(notebook, 4)
+    assert nb.metadata["course"]["modules"] == {"demo/layers.py": "1"}
+    assert nb.metadata["course"]["code"] == code_hash(code_of(nb))
+    picture = base64.b64decode(nb.cells[-1].outputs[0].data["image/png"])
+    assert Image.open(io.BytesIO(picture)).mode == "P"
+
+
 def test_headline_is_the_first_target_or_any_record(monkeypatch):
     monkeypatch.setattr(run_notebooks, "load_targets", lambda: [{"id": "a1_09.test_accuracy"}])
     same = {"mean": 0.98765, "std": 0.0012, "n": 3, "data": "MNIST"}
-    loss = {"id": "a1_09.a_loss", "unit": "nats", **same}
+    loss = {"id": "a1_09.a_loss.late", "unit": "nats", **same}
     target = {"id": "a1_09.test_accuracy", "unit": "fraction", **same}
     assert run_notebooks.headline([]) == {"data": "", "headline": ""}
     figure = run_notebooks.headline([loss, target])
     assert figure == {"data": "MNIST", "headline": "test accuracy 0.9877 ± 0.0012 (n = 3)"}
-    assert run_notebooks.headline([loss])["headline"] == "a loss 0.9877 ± 0.0012 nats (n = 3)"
+    text = "a loss.late 0.9877 ± 0.0012 nats (n = 3)"
+    assert run_notebooks.headline([loss])["headline"] == text
 
 
 def recording(metric: str, *values: float) -> str:
@@ -549,9 +708,20 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
             write_together({gone: None, old: "3", new: "4"})
     assert (old.read_text(), gone.read_text()) == ("1", "2")
     assert sorted(tmp_path.rglob("*")) == [new.parent, gone, old]
-    write_together({gone: None, old: "3", new: "é\n"})
+    write_together({gone: None, tmp_path / "never": None, old: "3", new: "é\n"})
     assert old.read_text() == "3" and new.read_bytes() == "é\n".encode()
     assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
+
+
+def test_a_notebook_is_written_after_its_evidence(notebook, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: [{"id": "a"}])
+    monkeypatch.setattr(run_notebooks, "evidence_file", lambda path: tmp_path / "a.json")
+    monkeypatch.setattr(run_notebooks.state, "write_together", lambda files: written.append(files))
+    nb = nbformat.read(notebook, 4)
+    assert run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full") == ""
+    assert list(written[0]) == [tmp_path / "a.json", notebook]
+    assert all(text.endswith(("}\n", "]\n")) for text in written[0].values())
 
 
 def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
@@ -693,6 +863,42 @@ def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, mon
     assert run_notebooks.choose("", stale=True) == one
 
 
+def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch):
+    add(project, "02_other", "x = 1")
+    monkeypatch.setattr(run_notebooks.state, "ROOT", project)
+    row = dict(page="", data="", seconds=1.0, error="", headline="")
+    for first in ("an old title", "a < b & c"):
+        rows = {f"demo/{name}.ipynb": row | {"title": name} for name in ("02_other", "01_demo")}
+        rows["demo/01_demo.ipynb"]["title"] = first
+        run_notebooks.write_index(rows, project / "build")
+    html = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert "an old title" not in html
+    assert 0 < html.index("a &lt; b &amp; c") < html.index("02_other")
+
+
+def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
+    def run(path, profile, in_place, build, label):
+        seen.append((path.name, profile, in_place, build, label))
+        error = "cell 2: no" * (path.name == "a")
+        return dict(title="t", page="", data="", seconds=1.0, error=error, headline="best 1")
+
+    seen, written = [], []
+    chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
+    monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
+    monkeypatch.setattr(run_notebooks, "run", run)
+    monkeypatch.setattr(run_notebooks, "write_index", lambda rows, build: written.append(build))
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    assert run_notebooks.main() == 1
+    assert written == [tmp_path]
+    assert seen == [
+        ("a", "quick", False, tmp_path, "[1/2] demo/a"),
+        ("b", "quick", False, tmp_path, "[2/2] demo/b"),
+    ]
+    printed = capsys.readouterr().out
+    assert printed.count("FAILED") == 1 and "1.0  cell 2: no\n" in printed
+    assert printed.count("best 1") == 1
+
+
 def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
     def no_space(rows, build):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -739,12 +945,24 @@ def test_every_notebook_of_the_collection_is_found():
     assert find_notebooks() == sorted(tracked)
 
 
+def test_notebooks_lie_in_packages_and_are_found_in_reading_order(tmp_path):
+    for folder in ("b", "a", "loose", "a/deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in (3, 1, 4, 2, 5):
+            (tmp_path / folder / f"0{number}_x.ipynb").touch()
+        if folder != "loose":
+            (tmp_path / folder / "__init__.py").touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_notebooks(tmp_path)]
+    assert found == [f"{folder}/0{number}_x.ipynb" for folder in "ab" for number in range(1, 6)]
+
+
 def test_figures_get_a_palette_and_photographs_do_not():
     plt.plot([0, 1], label="line")
     figure, photograph = io.BytesIO(), io.BytesIO()
     plt.savefig(figure, format="png")
     plt.close("all")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels[..., 2] = 0  # a photograph without any blue
     Image.fromarray(pixels).save(photograph, "PNG")
     stored = [base64.b64encode(file.getvalue()).decode() for file in (figure, photograph)]
     outputs = [new_output("display_data", {"image/png": png}) for png in stored]

@@ -273,3 +273,23 @@ MIXED = X.clone().index_fill_(0, torch.tensor([2]), torch.inf)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf"), "0.1"])
+def test_a_schedule_with_a_bad_rate_is_refused_before_the_first_step(rate):
+    net = regression_net((2, 1), torch.Generator().manual_seed(0))
+    before = [p.clone() for p in net.parameters()]
+    data, options = (torch.ones(4, 2), torch.ones(4, 1)), dict(num_epochs=1, batch_size=2)
+    with pytest.raises(ValueError, match=r"learning_rate is .*; it must be 0 or more"):
+        train_regression(net, data, data, schedule=lambda step: rate, **options)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("part", [None, 5, torch.ones(2, 2)])
+def test_data_that_is_no_pair_is_named(part):
+    net, good = regression_net((2, 1)), (torch.ones(4, 2), torch.ones(4, 1))
+    options = dict(num_epochs=1, batch_size=2, schedule=Constant(0.1))
+    with pytest.raises(ValueError, match="train is not a pair of tensors x, y"):
+        train_regression(net, part, good, **options)
+    with pytest.raises(ValueError, match="val is not a pair of tensors x, y"):
+        train_regression(net, good, part, **options)

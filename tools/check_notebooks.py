@@ -38,7 +38,8 @@ def cell_problems(cell) -> Iterator[str]:
         if output.output_type == "error":
             yield f"error output, {output.ename}"
         if output.get("name") == "stderr":
-            yield f"output on stderr: {output.text.strip().splitlines()[-1][:60]}"
+            last_line = output.text.strip().rpartition("\n")[2]
+            yield f"output on stderr: {last_line[:60]}"
         if any("widget" in kind for kind in output.get("data", {})):
             yield "widget output"
     if cell.cell_type == "code" and len(cell.source.splitlines()) > MAX_LINES:

@@ -40,7 +40,7 @@ def code_of(nb) -> str:
     try:
         ast.parse(source)
     except SyntaxError:
-        return repr(source)
+        return f"broken = {source!r}"  # a bare string would be a docstring, and have no hash
     return source
 
 

@@ -8,21 +8,18 @@ from shared.data.catalogue import available_sources, describe_sources, find_sour
 from shared.data.description import DataError, DataSet
 from shared.data.generated import palindromes, two_gaussians
 from shared.data.loaders import (
-    ImageData,
-    TextClassificationData,
+    LabelledData,
     TextData,
     load_cifar10,
     load_imdb,
     load_mnist,
     load_text,
-    loaded,
 )
 
 __all__ = [
     "DataError",
     "DataSet",
-    "ImageData",
-    "TextClassificationData",
+    "LabelledData",
     "TextData",
     "available_sources",
     "describe_sources",
@@ -31,7 +28,6 @@ __all__ = [
     "load_imdb",
     "load_mnist",
     "load_text",
-    "loaded",
     "palindromes",
     "two_gaussians",
 ]
