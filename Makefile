@@ -1,10 +1,11 @@
 # make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose)
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
-# make lab     JupyterLab
+# make lab     JupyterLab                     make doctor   what is here, what is missing
 # make lint    the quick checks only          make format   repair style and quoted cells
 # make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
+# make reports renew reports/, the READMEs' tables and the gallery   make pdf   the reports as PDF
 # make clean   remove what the commands above made, except .venv and .venv-lower
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 export ONLY REPO REF
 
 .DEFAULT_GOAL := help
-.PHONY: help run full lab test test-lower lint format badges clean
+.PHONY: help run full lab test test-lower lint format reports pdf doctor badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -43,12 +44,15 @@ full: $(VENV)/installed
 lab: $(VENV)/installed
 	$(PY) -m jupyter lab
 
+doctor: $(VENV)/installed
+	$(PY) -m tools.doctor
+
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m tools.sync_cells --check
 	$(PY) -m tools.check_notebooks
-	$(PY) -m tools.results table --check
+	$(PY) -m tools.reports --check
 
 format: $(VENV)/installed-dev
 	$(PY) -m tools.sync_cells --write
@@ -68,6 +72,12 @@ test-lower:
 	$(PYTHON) -m tools.lower_bounds > build/lower-bounds.txt
 	PIP_CONSTRAINT=build/lower-bounds.txt $(MAKE) VENV=.venv-lower .venv-lower/installed-dev
 	$(MAKE) VENV=.venv-lower test
+
+reports: $(VENV)/installed
+	$(PY) -m tools.reports --write
+
+pdf: $(VENV)/installed
+	$(PY) -m tools.reports --pdf
 
 badges: $(VENV)/installed
 	$(PY) -m tools.badges

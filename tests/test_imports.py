@@ -16,7 +16,8 @@ ORDER = ["shared", *FOLDERS.values()]  # each may import itself and what stands 
 MAY_IMPORT = {folder: set(ORDER[: n + 1]) for n, folder in enumerate(ORDER)}
 MAY_IMPORT["tools"] = {"shared", "tools"}
 # Imports inside functions, each of a slow library and with its reason beside it.
-INSIDE_FUNCTIONS = 6
+INSIDE_FUNCTIONS = 10
+WORKS_WITHOUT_PACKAGES = "tools.doctor"  # so it may import ours late, too
 
 
 def modules() -> dict[str, str]:
@@ -95,5 +96,6 @@ def imports_inside_functions() -> dict[str, str]:
 def test_imports_inside_functions_are_few_and_give_a_reason():
     found = imports_inside_functions()
     assert [place for place, text in found.items() if "#" not in text] == []
-    assert [place for place, text in found.items() if imports(text.strip())] == []
+    ours = [place for place, text in found.items() if imports(text.strip())]
+    assert [place for place in ours if not place.startswith(WORKS_WITHOUT_PACKAGES)] == []
     assert len(found) == INSIDE_FUNCTIONS, sorted(found)

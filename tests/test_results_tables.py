@@ -1,4 +1,4 @@
-"""The machinery that sets records beside targets: verdicts, tables in READMEs, their figure."""
+"""Records beside targets: verdicts on the terminal, and the table for the READMEs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shared import records
-from tools import notebook_state, results
+from tools import results
 
 TARGETS = """
 [[target]]
@@ -37,11 +37,8 @@ def root(tmp_path, monkeypatch):
     (folder / "__init__.py").touch()
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "targets.toml").write_text(TARGETS)
-    for file in (tmp_path / "README.md", tmp_path / "reports" / "README.md"):
-        file.write_text(f"before\n{results.START}\nold\n{results.END}\nafter ±\n", "utf-8")
     for module in (records, results):
         monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(results, "find_notebooks", lambda: notebook_state.find_notebooks(tmp_path))
     return tmp_path
 
 
@@ -62,9 +59,9 @@ def store(root, *rows):
     file.write_text(json.dumps(rows), "utf-8")
 
 
-def lines_of(root, name="README.md"):
-    assert results.main(["table", "--write"]) == 0
-    return (root / name).read_text("utf-8").splitlines()
+def lines_of(root):
+    """The lines of the table; the first two are its heading."""
+    return results.results_table(root).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def lines_of(root, name="README.md"):
 )
 def test_each_figure_stands_with_goal_and_published(root, mean, goal, published):
     store(root, measured(mean=mean))
-    cells = [cell.strip() for cell in lines_of(root)[4].split("|")]
+    cells = [cell.strip() for cell in lines_of(root)[2].split("|")]
     assert cells[2:7] == ["test accuracy", f"{mean} ± 0.0014 (n = 2)", goal, published, "a course"]
 
 
@@ -116,60 +113,33 @@ def test_without_a_record_nothing_is_reached(root, capsys):
     assert results.main(["check"]) == 1
     assert capsys.readouterr().out.count("no record") == 2
     lines = lines_of(root)
-    assert lines[4].endswith("| test accuracy | no record | ≥ 0.98 | 0.985 | a course |")
-    assert lines[-3:] == [lines[5], results.END, "after ±"]
+    assert lines[2].endswith("| test accuracy | no record | ≥ 0.98 | 0.985 | a course |")
+    assert len(lines) == 4
 
 
-def test_tables_are_checked_and_written(root, capsys):
+def test_links_lead_from_the_folder_of_the_readme(root):
     store(root, measured(), measured("a1_03.no_target"))
-    assert results.main(["table", "--check"]) == 1
-    printed = capsys.readouterr().out
-    assert "README.md differs" in printed and "reports/README.md differs" in printed
-    assert results.main(["table", "--write"]) == 0
-    assert results.main(["table", "--check"]) == 0
-    text = (root / "README.md").read_text("utf-8")
-    assert text.startswith(f"before\n{results.START}\n| notebook |")
-    assert text.endswith(f"{results.END}\nafter ±\n") and "old" not in text
-    assert "| [03_mlp_mnist](assignment1_perceptron_mlp/03_mlp_mnist.ipynb) |" in text
-    assert "(../assignment1_perceptron_mlp/" in (root / "reports/README.md").read_text("utf-8")
-    assert "no_target" not in text
-    (root / "reports" / "README.md").write_text("lost", "utf-8")
-    with pytest.raises(ValueError, match=r"reports.README\.md needs the lines <!-- results:start"):
-        results.main(["table", "--check"])
+    name = "[03_mlp_mnist](assignment1_perceptron_mlp/03_mlp_mnist.ipynb)"
+    assert lines_of(root)[2].startswith(f"| {name} |")
+    below = results.results_table(root / "reports").splitlines()
+    assert below[2].startswith("| [03_mlp_mnist](../assignment1_perceptron_mlp/")
+    assert "no_target" not in "".join(below)
 
 
 def test_one_place_is_named_once_and_several_beside_each_figure(root):
     store(root, measured(), measured(SECONDS, 3))
-    assert lines_of(root)[-3] == "Measured in the full profile on: a laptop, threads: 1."
+    assert lines_of(root)[-1] == "Measured in the full profile on: a laptop, threads: 1."
     assert "<sup>" not in "".join(lines_of(root))
     store(root, measured(threads=2), measured(SECONDS, 3))
     lines = lines_of(root)
-    assert "(n = 2) <sup>b</sup> |" in lines[4] and "(n = 2) <sup>a</sup> |" in lines[5]
-    assert lines[-3] == (
+    assert "(n = 2) <sup>b</sup> |" in lines[2] and "(n = 2) <sup>a</sup> |" in lines[3]
+    assert lines[-1] == (
         "Measured in the full profile on: <sup>a</sup> a laptop, threads: 1; "
         "<sup>b</sup> a laptop, threads: 2."
     )
 
 
-def test_the_readme_figure_is_that_of_its_notebook(root, capsys):
-    def cell(tags, *pictures):
-        outputs = [{"output_type": "display_data", "metadata": {}, "data": d} for d in pictures]
-        kind = {"cell_type": "code", "source": "", "execution_count": None}
-        return kind | {"metadata": {"tags": tags}, "outputs": outputs}
-
-    wanted = cell(["readme"], {"text/plain": "x"}, {"image/png": "iVBORw=="})
-    cells = [cell(["report"], {"image/png": "AAAA"}), wanted]
-    text = json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
-    (root / "assignment1_perceptron_mlp" / "03_mlp_mnist.ipynb").write_text(text)
-    lines_of(root)
-    assert (root / "reports/overview.png").read_bytes() == b"\x89PNG"
-    assert results.main(["table", "--check"]) == 0
-    (root / "reports/overview.png").write_bytes(b"old")
-    assert results.main(["table", "--check"]) == 1
-    assert "reports/overview.png differs" in capsys.readouterr().out
-
-
-def test_a_command_is_needed(root, capsys):
-    for arguments in ([], ["table"], ["table", "--check", "--write"]):
+def test_a_command_is_needed(root):
+    for arguments in ([], ["table"]):
         with pytest.raises(SystemExit):
             results.main(arguments)

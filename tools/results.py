@@ -1,24 +1,18 @@
-"""Measured results beside their targets, on the terminal and in the READMEs.
+"""Measured results beside their targets, on the terminal and as a table for the READMEs.
 
-python -m tools.results check            every target beside its record; fails where one is missed
-python -m tools.results table --check    fails where a README differs from records and notebooks
-python -m tools.results table --write    renews the READMEs' tables and the figure above them
+python -m tools.results check    every target beside its record; fails where one is missed
 """
 
 import argparse
-import base64
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
-
-from shared.environment import ROOT, write_atomically
+from shared.environment import ROOT
 from shared.records import SIGNS, evidence, judge, load_targets
-from tools.notebook_state import find_notebooks, print_anywhere
+from tools.notebook_state import print_anywhere
 
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -94,66 +88,14 @@ def results_table(from_folder: Path) -> str:
     return "\n".join(lines)
 
 
-def readme_figure() -> bytes:
-    """Return the PNG of the notebook cell that is tagged `readme`; b"" where there is none."""
-    for path in find_notebooks():
-        for cell in nbformat.read(path, 4).cells:
-            if "readme" in cell.metadata.get("tags", []):
-                images = [output.get("data", {}).get("image/png") for output in cell.outputs]
-                return base64.b64decode(next(filter(None, images), ""))
-    return b""
-
-
-def fresh_files() -> dict[Path, str | bytes]:
-    """Return what the READMEs and their figure should be.
-
-    Raises: ValueError for a README without the two lines between which the table stands.
-    """
-    files = {ROOT / "reports" / "overview.png": readme_figure()}
-    for file in (ROOT / "README.md", ROOT / "reports" / "README.md"):
-        text = file.read_text("utf-8")
-        if START not in text or END not in text:
-            raise ValueError(f"{file.relative_to(ROOT)} needs the lines {START} and {END}")
-        before, after = text.split(START, 1)[0], text.split(END, 1)[1]
-        files[file] = f"{before}{START}\n{results_table(file.parent)}\n{END}{after}"
-    return files
-
-
-def table(write: bool) -> int:
-    """Write tables and figure of the READMEs, or return 1 where one differs from its source."""
-    stale = 0
-    for file, fresh in fresh_files().items():
-        if isinstance(fresh, str):
-            stored = file.read_text("utf-8")
-        else:
-            stored = file.read_bytes() if file.exists() else b""
-        if stored == fresh:
-            continue
-        if write:
-            write_atomically(file, fresh)
-        else:
-            print(
-                f"{file.relative_to(ROOT).as_posix()} differs from records and notebooks; "
-                "python -m tools.results table --write renews it"
-            )
-            stale = 1
-    return stale
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands at the top of this file; return its exit code."""
+    """Run the command at the top of this file; return its exit code."""
     print_anywhere()
     parser = argparse.ArgumentParser(prog="python -m tools.results", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="compare records with targets")
-    how = commands.add_parser("table", help="the READMEs' tables").add_mutually_exclusive_group(
-        required=True
-    )
-    how.add_argument("--check", action="store_true")
-    how.add_argument("--write", action="store_true")
-    options = parser.parse_args(arguments)
-    return check() if options.command == "check" else table(options.write)
+    parser.add_argument("command", choices=["check"])
+    parser.parse_args(arguments)
+    return check()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,267 @@
+"""Reports, tables, gallery: made from notebooks and records, stale where they differ."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+
+import nbformat
+import pytest
+from PIL import Image
+
+from shared import records
+from shared.source_hash import code_hash
+from tools import notebook_state, reports, results
+from tools.notebook_state import code_of
+
+TARGETS = """
+[[target]]
+id = "a1_03.test_accuracy"
+notebook = "assignment1_perceptron_mlp/03_mlp.ipynb"
+figure = "test accuracy"
+goal = 0.98
+published = 0.985
+direction = ">="
+source = "a course"
+"""
+FOLDER = "assignment1_perceptron_mlp"
+README = """# Names
+<!-- gallery:start -->
+old
+<!-- gallery:end -->
+between
+<!-- results:start -->
+<!-- results:end -->
+after ±
+"""
+
+
+def picture(colour):
+    """A PNG of 4 × 3 pixels in base64, as notebooks hold it."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), colour).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def shown(colour):
+    return nbformat.v4.new_output("display_data", {"image/png": picture(colour)})
+
+
+def table(*rows, index="setting"):
+    """A frame's HTML as pandas writes it, with the index's name in a second row."""
+    head = "<tr><th></th><th>loss</th></tr>" + f"<tr><th>{index}</th><th></th></tr>"
+    body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+    markup = f"<style>th {{}}</style><table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    return nbformat.v4.new_output("execute_result", {"text/html": markup}, execution_count=1)
+
+
+def markdown(source, *tags):
+    return nbformat.v4.new_markdown_cell(source, metadata={"tags": [*tags]})
+
+
+def code(source, tags=("report",), outputs=()):
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": [*tags]}, outputs=[*outputs])
+    return cell
+
+
+def cells():
+    text = nbformat.v4.new_output("stream", name="stdout", text="0.5 ± 0.1\n")
+    noise = nbformat.v4.new_output("stream", name="stderr", text="a warning\n")
+    return [
+        markdown("# What is a layer worth?\n\nMuch."),
+        markdown("## Depth\n\n### Two layers"),
+        code("first", outputs=[shown("red"), text, noise]),
+        markdown("*Figure: a red\nfield of $x$.*\n\nMore."),
+        code("secret", (), [shown("black"), table(("hidden", 1))]),
+        code("second", outputs=[table(("a | b", "0.25"), ("c", "0.5"))]),
+        markdown("## Front\n"),
+        code("third", ["gallery", "readme"], [shown("blue")]),
+        markdown("*Figure: a blue field.*"),
+        markdown("## What we found\n\n- Depth pays.\n\n### Aside\nno", "report"),
+        markdown("## Limits\n\n- One seed.\n\n## Exercises\n\nnone", "report"),
+        markdown("## Limits\n\nnot tagged"),
+    ]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "__init__.py").touch()
+    (tmp_path / FOLDER / "README.md").write_text("# Assignment 1: layers\n\nText.\n", "utf-8")
+    (tmp_path / "reports" / "results").mkdir(parents=True)
+    (tmp_path / "reports" / "targets.toml").write_text(TARGETS)
+    (tmp_path / "README.md").write_text(README, "utf-8")
+    (tmp_path / "reports" / "README.md").write_text(README.split("between\n")[1], "utf-8")
+    row = {
+        "id": "a1_03.test_accuracy",
+        "mean": 0.983,
+        "std": 0.001,
+        "n": 2,
+        "values": [0.982, 0.984],
+    }
+    row |= {"unit": "fraction", "device": "a laptop", "threads": 1, "data": "MNIST"}
+    store(tmp_path, row | {"seconds": [10.0, 14.0]})
+    for module in (records, results, reports):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(reports, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(reports, "find_notebooks", lambda: notebook_state.find_notebooks(tmp_path))
+    write(tmp_path, cells())
+    return tmp_path
+
+
+def store(root, *rows):
+    file = root / "reports" / "results" / "a1_03_mlp.json"
+    file.write_text(json.dumps(rows), "utf-8")
+
+
+def write(root, cells, **course):
+    """Write the notebook with these cells, as a full run of them would have left it."""
+    nb = nbformat.v4.new_notebook(cells=cells)
+    nb.metadata["course"] = {"profile": "full", "code": code_hash(code_of(nb))} | course
+    nbformat.write(nb, root / FOLDER / "03_mlp.ipynb")
+
+
+def report(root):
+    assert reports.main(["--write"]) == 0
+    return (root / "reports" / f"{FOLDER}.md").read_text("utf-8")
+
+
+def stale(root, capsys):
+    """The files that --check calls stale."""
+    failed = reports.main(["--check"])
+    names = [line.split(" is stale")[0] for line in capsys.readouterr().out.splitlines()]
+    assert failed == bool(names)
+    return names
+
+
+def test_a_report_holds_what_is_tagged_in_order(root):
+    text = report(root)
+    order = [
+        "# Assignment 1: layers: report",
+        "## [03 · What is a layer worth?](../assignment1_perceptron_mlp/03_mlp.ipynb)",
+        "| figure | measured: mean ± std | goal | published | data | hardware | threads | seconds",
+        "| test accuracy | 0.983 ± 0.001 (n = 2) | ≥ 0.98 reached | 0.985 missed | MNIST | "
+        "a laptop | 1 | 12 |",
+        "### What we found\n\n- Depth pays.",
+        "### Two layers",
+        "```text\n0.5 ± 0.1\n```",
+        "![a red field of x.](figures/a1_03_mlp-1.png)",
+        "| setting | loss |\n|---|---|\n| a \\| b | 0.25 |\n| c | 0.5 |",
+        "### Limits\n\n- One seed.",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    for absent in ("hidden", "a warning", "Aside", "not tagged", "Exercises", "blue", "Not the"):
+        assert absent not in text
+    assert text.count("### Two layers") == 1 and "### Front" not in text
+    red = (root / "reports" / "figures" / "a1_03_mlp-1.png").read_bytes()
+    assert red == base64.b64decode(picture("red"))
+    assert len(list((root / "reports" / "figures").iterdir())) == 1
+
+
+def test_at_most_four_figures_of_a_notebook(root):
+    write(root, [markdown("# T"), *(code(f"x{n}", outputs=[shown((n, 0, 0))]) for n in range(6))])
+    text = report(root)
+    assert text.count("![") == 4 and "a1_03_mlp-4.png" in text and "a1_03_mlp-5.png" not in text
+    last = (root / "reports" / "figures" / "a1_03_mlp-4.png").read_bytes()
+    assert last == base64.b64decode(picture((3, 0, 0)))
+
+
+@pytest.mark.parametrize("course", [{"profile": "quick"}, {"code": "another"}])
+def test_outputs_that_are_not_of_a_full_run_are_said_to_be_so(root, course):
+    write(root, cells(), **course)
+    assert "*Not the figures of a full run: its " in report(root)
+
+
+def test_a_notebook_without_record_has_no_table_of_figures(root):
+    store(root)
+    assert "| figure |" not in report(root)
+
+
+def test_the_readme_gets_table_gallery_and_front_figure(root):
+    reports.main(["--write"])
+    text = (root / "README.md").read_text("utf-8")
+    image = '<img src="reports/gallery/a1_03_mlp.png" width="270" alt="a blue field.">'
+    cell = f'<a href="{FOLDER}/03_mlp.ipynb">{image}</a>'
+    assert f"<!-- gallery:start -->\n<table>\n<tr><td>{cell}</td></tr>\n</table>\n<!--" in text
+    assert "old" not in text and "\nbetween\n" in text and text.endswith("after ±\n")
+    assert "<!-- results:start -->\n| notebook |" in text and "0.983 ± 0.001" in text
+    blue = base64.b64decode(picture("blue"))
+    assert (root / "reports" / "gallery" / "a1_03_mlp.png").read_bytes() == blue
+    assert (root / "reports" / "overview.png").read_bytes() == blue
+    below = (root / "reports" / "README.md").read_text("utf-8")
+    assert "0.983 ± 0.001" in below and f"(../{FOLDER}/" in below
+
+
+def test_whatever_differs_from_its_source_is_stale(root, capsys):
+    names = stale(root, capsys)
+    assert names == sorted(names) and f"reports/{FOLDER}.md" in names
+    assert {"README.md", "reports/README.md", "reports/overview.png"} < set(names)
+    reports.main(["--write"])
+    assert stale(root, capsys) == []
+    (root / "reports" / "figures" / "a1_03_mlp-1.png").write_bytes(b"x")
+    assert stale(root, capsys) == ["reports/figures/a1_03_mlp-1.png"]
+    reports.main(["--write"])
+    changed = cells()
+    changed[9].source = "## What we found\n\n- Depth costs."
+    write(root, changed)
+    assert stale(root, capsys) == [f"reports/{FOLDER}.md"]
+    reports.main(["--write"])
+    rows = records.evidence(root / FOLDER / "03_mlp.ipynb")
+    store(root, rows[0] | {"mean": 0.99})
+    assert stale(root, capsys) == ["README.md", "reports/README.md", f"reports/{FOLDER}.md"]
+
+
+def test_a_picture_that_nobody_shows_any_more_is_removed(root, capsys):
+    reports.main(["--write"])
+    left = root / "reports" / "gallery" / "a1_09_gone.png"
+    left.write_bytes(b"x")
+    assert stale(root, capsys) == ["reports/gallery/a1_09_gone.png"]
+    reports.main(["--write"])
+    assert not left.exists() and (root / "reports" / "gallery" / "a1_03_mlp.png").exists()
+
+
+def test_a_folder_without_notebooks_has_no_report(root):
+    (root / "cw_vae_dcgan").mkdir()
+    reports.main(["--write"])
+    assert not (root / "reports" / "cw_vae_dcgan.md").exists()
+
+
+@pytest.mark.parametrize("name", ["gallery", "results"])
+def test_a_readme_without_its_marks_is_named(root, name):
+    text = README.replace(f"<!-- {name}:end -->", "")
+    (root / "README.md").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=rf"README\.md needs the lines <!-- {name}:start"):
+        reports.main(["--write"])
+
+
+def test_one_way_to_run_must_be_chosen():
+    for arguments in ([], ["--check", "--write"]):
+        with pytest.raises(SystemExit):
+            reports.main(arguments)
+
+
+def test_without_a_browser_pdf_says_so(root, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert reports.main(["--pdf"]) == 1
+    assert "No Chromium" in capsys.readouterr().out
+
+
+def test_a_browser_that_prints_nothing_is_named(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "build"))
+    reports.main(["--write"])
+    monkeypatch.setattr(reports, "chromium", lambda: ["true"])
+    with pytest.raises(RuntimeError, match=f"true made no PDF of {FOLDER}.md"):
+        reports.main(["--pdf"])
+    assert not list((tmp_path / "build").rglob("*.pdf"))
+
+
+@pytest.mark.skipif(reports.chromium() is None, reason="no Chromium here to print with")
+def test_each_report_is_printed_as_a_pdf(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "build"))
+    reports.main(["--write"])
+    assert reports.main(["--pdf"]) == 0
+    pdf = tmp_path / "build" / "reports" / f"{FOLDER}.pdf"
+    assert pdf.read_bytes().startswith(b"%PDF") and str(pdf) in capsys.readouterr().out
