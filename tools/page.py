@@ -24,7 +24,7 @@ from shared.environment import ROOT, write_atomically
 TEMPLATES = Path(__file__).with_name("templates")
 FIGURE = re.compile(r"\*Figure:(.+?)(?:\n\s*\n|\Z)", re.DOTALL)
 MATH = re.compile(r'<span class="math.*?</span>', re.DOTALL)
-THUMBNAIL = (640, 400)  # pixels, twice what the index shows
+THUMBNAIL = (720, 360)  # pixels, twice what the first page shows
 KINDS = {"image/png": "png", "image/jpeg": "jpg"}
 
 

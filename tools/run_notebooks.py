@@ -178,7 +178,7 @@ def main() -> int:
         write_index(rows, build, complete=code != 130)
         print(f"\nPages: {build / 'index.html'}")
     except OSError as error:
-        print(f"\nThe index cannot be written: {in_words(error)}")
+        print(f"\nThe site cannot be finished: {in_words(error)}")
         code = code or 1
     return code
 

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import files as files_of
 from itertools import groupby
 from pathlib import Path
@@ -169,22 +170,30 @@ def with_stored(rows: dict[str, dict], build: Path) -> dict[str, dict]:
 
 
 def mathjax() -> bytes:
-    """Return the script that draws formulas, from the package that carries it."""
+    """Return the script that draws formulas, from the package that carries it.
+
+    Raises: FileNotFoundError where it is not installed.
+    """
     package, name = MATHJAX
-    file = next(file for file in files_of(package) or [] if file.name == name)
-    return Path(file.locate()).read_bytes()
+    try:
+        places = [file.locate() for file in files_of(package) or [] if file.name == name]
+    except PackageNotFoundError:
+        places = []
+    if not places:
+        raise FileNotFoundError(f"{package} is not installed; requirements.txt names it")
+    return Path(places[0]).read_bytes()
 
 
 def write_assets(build: Path, rows: dict[str, dict]) -> None:
     """Write style, scripts and the texts that the search looks through."""
-    assets, drawn = build / "assets", mathjax()
-    if not (assets / "mathjax.js").exists() or (assets / "mathjax.js").read_bytes() != drawn:
-        write_atomically(assets / "mathjax.js", drawn)
-    for name in ("style.css", "search.js"):
-        write_atomically(assets / name, (TEMPLATES / name).read_bytes())
     texts = [[row["page"], row["title"], row["sections"]] for row in rows.values() if row["page"]]
     text = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
     write_atomically(build / SEARCH_DATA, f"const SEARCH_DATA = {text};\n")
+    for name in ("style.css", "search.js"):
+        write_atomically(build / "assets" / name, (TEMPLATES / name).read_bytes())
+    file, drawn = build / "assets" / "mathjax.js", mathjax()
+    if not file.exists() or file.read_bytes() != drawn:
+        write_atomically(file, drawn)
 
 
 def link_neighbours(rows: dict[str, dict], build: Path) -> None:
@@ -241,6 +250,7 @@ def write_site(rows: dict[str, dict], build: Path) -> None:
         )
     )
     write_atomically(build / "index.html", page)
+    write_assets(build, rows)  # last: they are the largest
 
 
 def build_site(build: Path) -> dict[str, dict]:
