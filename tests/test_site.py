@@ -48,10 +48,11 @@ def body(*cells) -> str:
     return page.body_of(nb, page.Renderer(ROOT))
 
 
+VOID = {"meta", "link", "img", "input", "br", "hr", "source", "wbr", "col"}
+
+
 class Page(HTMLParser):
     """What a page refers to, which anchors it has, and how its elements nest."""
-
-    VOID = {"meta", "link", "img", "input", "br", "hr", "source", "wbr", "col"}
 
     def __init__(self, text: str):
         super().__init__()
@@ -63,7 +64,7 @@ class Page(HTMLParser):
         self.links += [attrs[key] for key in ("href", "src") if attrs.get(key)]
         self.ids += [attrs["id"]] if "id" in attrs else []
         self.images += [attrs] if tag == "img" else []
-        if tag not in self.VOID:
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
