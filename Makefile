@@ -1,4 +1,5 @@
 # make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose)
+# make site    the same pages from the stored outputs, without running anything, into build/site
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
 # make lab     JupyterLab                     make doctor   what is here, what is missing
@@ -19,7 +20,7 @@ WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 export ONLY REPO REF
 
 .DEFAULT_GOAL := help
-.PHONY: help run full lab test test-lower lint format reports pdf doctor badges clean
+.PHONY: help run site full lab test test-lower lint format reports pdf doctor badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -37,6 +38,9 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 
 run: $(VENV)/installed
 	$(PY) -m tools.run_notebooks --profile quick
+
+site: $(VENV)/installed
+	$(PY) -m tools.site
 
 full: $(VENV)/installed
 	$(PY) -m tools.run_notebooks --profile full --in-place --stale

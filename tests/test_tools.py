@@ -576,8 +576,9 @@ def test_run_goes_on_after_a_failure_and_names_it(project):
     assert row["title"] == "Is it so?" and row["profile"] == "quick"
     assert row["seconds"] == round(row["seconds"], 1) == nb.metadata["course"]["seconds"]
     page = (project / "build" / "index.html").read_text(encoding="utf-8")
-    assert page.count('<a href="demo/') == 4 and "4 notebooks, 3 failed" in page
-    assert "ZeroDivisionError" in (project / "build/demo/02_fails.html").read_text(encoding="utf-8")
+    assert page.count('<h3><a href="demo/') == 4 and ">3 failed</span>" in page
+    html = (project / "build/demo/02_fails.html").read_text(encoding="utf-8")
+    assert 'class="error">' in html and "ZeroDivisionError" in html
 
 
 def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypatch):
@@ -734,50 +735,38 @@ def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
     assert problem == "the run cannot be kept: OSError: [Errno 28] No space left on device"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
 def test_a_page_that_cannot_be_written_does_not_end_the_run(project, notebook):
+    add(project, "01_demo", "x = 1")
+    add(project, "02_other", recording("b", 0.5, 0.7).replace("a1_01", "a1_02"))
+    (project / "build").mkdir()
+    (project / "build" / "demo").write_text("a file where a folder should be", encoding="utf-8")
+    done = run_tool(project, "run_notebooks", "--in-place", PYTHONIOENCODING="ascii")
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.count("FAILED its page cannot be made: ") == 2
+    assert "b 0.6" not in done.stdout and "two ? moons" in done.stdout  # ascii has no ±
+    assert not list(project.rglob("*.part"))
+    index = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert "02_other" in index and 'href="demo/' not in index and ">2 failed</span>" in index
+    assert "its page cannot be made" in index
+    assert nbformat.read(notebook, 4).metadata["course"]["profile"] == "quick"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_full_disk_is_said(project):
     import resource  # here: Windows has none
 
     add(project, "01_demo", "x = 1")
-    add(project, "02_other", recording("b", 0.5, 0.7).replace("a1_01", "a1_02"))
-    page = project / "build" / "demo" / "01_demo.html"
-    page.parent.mkdir(parents=True)
-    page.write_text("an old page", encoding="utf-8")
     done = subprocess.run(
-        command("run_notebooks", "--in-place"),
+        command("run_notebooks"),
         cwd=project,
-        env=environment(project, PYTHONIOENCODING="ascii"),
+        env=environment(project),
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)),
     )
     assert done.returncode == 1 and done.stderr == ""
-    assert done.stdout.count("FAILED its page cannot be made: OSError") == 2
-    assert "b 0.6" not in done.stdout and "two ? moons" in done.stdout  # ascii has no ±
-    assert not list(project.rglob("*.html.*")) and not list(project.rglob("*.part"))
-    assert [path.name for path in project.rglob("*.html")] == ["index.html", "index.html"]
-    index = (project / "build" / "index.html").read_text(encoding="utf-8")
-    assert "02_other" in index and "href" not in index and "2 failed" in index
-    assert nbformat.read(notebook, 4).metadata["course"]["profile"] == "quick"
-
-
-def test_an_exporter_that_fails_is_said(tmp_path, monkeypatch):
-    nb, page = make_notebook("x = 1"), tmp_path / "demo" / "01.html"
-    monkeypatch.setattr(run_notebooks, "PAGE", "{{ nothing() }}")
-    problem = run_notebooks.write_page(nb, page)
-    assert problem == "its page cannot be made: UndefinedError: 'nothing' is undefined"
-    assert not page.exists()
-
-
-def test_pages_fold_what_jupyterlab_hides(tmp_path):
-    page = tmp_path / "demo" / "01.html"
-    assert run_notebooks.write_page(make_notebook("shown = 1"), page) == ""
-    html = page.read_text(encoding="utf-8")
-    title = SETUP.partition("\n")[0].removeprefix("# @title ")
-    assert html.count("<details>") == 1 and f"<summary>{title}</summary>" in html
-    folded = html[html.index("<details>") : html.index("</details>")]
-    assert "importlib" in folded and "shown" not in folded and "shown" in html
-    assert "<title>01</title>" in html
+    assert "The site cannot be finished: OSError" in done.stdout  # MathJax is larger
+    assert (project / "build" / "index.html").exists() and not list(project.rglob("*.part"))
 
 
 def test_a_damaged_list_of_runs_starts_afresh(project):
@@ -794,7 +783,7 @@ def test_a_damaged_list_of_runs_starts_afresh(project):
     store.write_text(json.dumps({"demo/03_gone.ipynb": {}}))
     assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
     index = (project / "build" / "index.html").read_text(encoding="utf-8")
-    assert "1 notebooks, 0 failed" in index and "03_gone" not in index
+    assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
 
 
 def test_a_read_only_checkout_has_its_pages_elsewhere(project):
@@ -810,7 +799,7 @@ def test_a_read_only_checkout_has_its_pages_elsewhere(project):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-@pytest.mark.parametrize("target", ["run", "full", "badges"])
+@pytest.mark.parametrize("target", ["run", "full", "site", "badges"])
 def test_make_hands_values_over_unread(tmp_path, target):
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
@@ -900,7 +889,7 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
 
 
 def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
-    def no_space(rows, build):
+    def no_space(rows, build, complete):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     row = dict(title="t", page="", data="", seconds=1.0, error="", headline="best 1")
@@ -911,7 +900,7 @@ def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
     assert run_notebooks.main() == 1
     printed = capsys.readouterr().out
     assert "best 1" in printed
-    assert "The index cannot be written: OSError: [Errno 28] No space left on device" in printed
+    assert "The site cannot be finished: OSError: [Errno 28] No space left on device" in printed
 
 
 def test_unknown_pattern_is_an_error(project):

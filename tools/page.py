@@ -14,6 +14,8 @@ from pathlib import Path
 import nbformat
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
+from nbconvert.exporters import TemplateExporter
+from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
 
@@ -22,7 +24,7 @@ from shared.environment import ROOT, write_atomically
 TEMPLATES = Path(__file__).with_name("templates")
 FIGURE = re.compile(r"\*Figure:(.+?)(?:\n\s*\n|\Z)", re.DOTALL)
 MATH = re.compile(r'<span class="math.*?</span>', re.DOTALL)
-THUMBNAIL = (640, 400)  # pixels, twice what the index shows
+THUMBNAIL = (720, 360)  # pixels, twice what the first page shows
 KINDS = {"image/png": "png", "image/jpeg": "jpg"}
 
 
@@ -66,8 +68,9 @@ class Renderer(IPythonRenderer):
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
     def paragraph(self, text: str) -> str:
-        caption = ' class="caption"' if plain(text).startswith("Figure:") else ""
-        return f"<p{caption}>{text}</p>\n"
+        """Return a paragraph; that which describes a figure is marked."""
+        kind = ' class="caption"' if plain(text).startswith("Figure:") else ""
+        return f"<p{kind}>{text}</p>\n"
 
     def table(self, text: str) -> str:
         return f'<div class="scroll" tabindex="0"><table>{text}</table></div>\n'
@@ -123,24 +126,37 @@ def alternative(nb, number: int) -> str:
     return "A figure that the text around it describes."
 
 
+def small_copy(picture: bytes) -> Image.Image:
+    """Return a picture as small as the first page shows it."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+    return image
+
+
+def covers(picture: bytes) -> int:
+    """Return how many pixels of its thumbnail are not white: thin lines few, an image many."""
+    return sum(small_copy(picture).convert("L").histogram()[:245])
+
+
 def best_figure(nb) -> bytes:
     """Return the picture that stands for the notebook, b"" where it has none.
 
-    It is that of a cell tagged `readme`, else the last of those tagged `report`, else the last.
+    It is that of a cell tagged `readme`, else one of those tagged `report`, else any; of several,
+    the one that covers most of its thumbnail.
     """
     found = list(figures(nb))
     for tag in ("readme", "report"):
         tagged = [item for item in found if tag in nb.cells[item[0]].metadata.get("tags", [])]
         found = tagged or found
-    return base64.b64decode(found[-1][1].data[found[-1][2]]) if found else b""
+    pictures = [base64.b64decode(output.data[kind]) for _, output, kind in found]
+    return max(pictures, key=covers, default=b"")
 
 
 def write_thumbnail(picture: bytes, file: Path) -> None:
-    """Write a small copy of a picture."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+    """Write a small copy of a picture, in few colours."""
     small = io.BytesIO()
-    image.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    palette = small_copy(picture).quantize(128, dither=Image.Dither.NONE)
+    palette.save(small, "PNG", optimize=True)
     write_atomically(file, small.getvalue())
 
 
@@ -183,12 +199,12 @@ def sections(nb, renderer: Renderer) -> list[list[str]]:
 
 def body_of(nb, renderer: Renderer) -> str:
     """Return the cells as HTML."""
-    exporter = HTMLExporter(
-        template_name="basic",
-        raw_template=(TEMPLATES / "cells.html.j2").read_text(encoding="utf-8"),
-        filters={"markdown2html": lambda source: to_html(source, renderer), "folded": folded},
-    )
-    return exporter.from_notebook_node(nb, {"metadata": {"name": "cells"}})[0]
+    filters = {"markdown2html": lambda source: to_html(source, renderer), "folded": folded}
+    filters["highlight_code"] = Highlight2HTML(pygments_lexer="ipython3")
+    template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
+    exporter = HTMLExporter(template_name="basic", raw_template=template, filters=filters)
+    # not HTMLExporter's own method: it parses the whole page again, to add what is there already
+    return TemplateExporter.from_notebook_node(exporter, nb, {"metadata": {"name": "cells"}})[0]
 
 
 def remove_page(page: Path) -> None:

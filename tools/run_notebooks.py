@@ -1,4 +1,4 @@
-"""Run notebooks top to bottom, each in a fresh kernel, then write a table and build/index.html."""
+"""Run notebooks top to bottom, each in a fresh kernel, then a table and build/index.html."""
 
 import argparse
 import base64
@@ -11,9 +11,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from jinja2 import Template
 from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
@@ -21,21 +19,7 @@ from shared.environment import build_folder, write_atomically
 from shared.records import clear_staged, evidence_file, load_targets, staged_records
 from shared.source_hash import code_hash
 from tools import notebook_state as state
-
-# A cell whose source JupyterLab hides, such as the set-up cell, is folded on the page as well.
-PAGE = """{% extends "lab/index.html.j2" %}
-{% block input_group %}
-{% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
-<details><summary>{{ cell.source.splitlines()[0].removeprefix("# @title ") | e }}</summary>
-{{ super() }}</details>
-{% else %}{{ super() }}{% endif %}
-{% endblock input_group %}"""
-
-
-def in_words(error: Exception) -> str:
-    """Return an exception as one line: its name, or a cell's own, and what it says."""
-    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
-    return f"{name}: {text}".split("\n")[0]
+from tools.site import add_page, in_words, with_stored, write_site
 
 
 def execute(nb, folder: Path, profile: str, label: str) -> str:
@@ -106,18 +90,6 @@ def keep(nb, path: Path, before: bytes, profile: str) -> str:
     return ""
 
 
-def write_page(nb, page: Path) -> str:
-    """Write the notebook as a web page; return what went wrong, or an empty text."""
-    resources = {"metadata": {"name": page.stem}}
-    try:
-        page.unlink(missing_ok=True)  # an old page must not pass for this run's
-        html = HTMLExporter(raw_template=PAGE).from_notebook_node(nb, resources)[0]
-        write_atomically(page, html)
-    except Exception as error:  # an odd output, a full disk: the other notebooks still run
-        return f"its page cannot be made: {in_words(error)}"
-    return ""
-
-
 def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> dict:
     """Run one notebook, write its page in `build` (and keep it in place); return its table row."""
     before, start = path.read_bytes(), time.perf_counter()
@@ -132,31 +104,31 @@ def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> di
     shrink_figures(nb)
     if in_place and not error:
         error = keep(nb, path, before, profile)
-    page = build / path.parent.name / f"{path.stem}.html"
-    no_page = write_page(nb, page)
-    title = nb.cells[0].source.partition("\n")[0].strip("# ")
-    row = dict(title=title, page="" if no_page else page.relative_to(build).as_posix())
-    row |= dict(error="; ".join(filter(None, [error, no_page])), profile=profile)
-    return row | dict(seconds=course["seconds"]) | headline(staged_records(path, profile))
+    row = dict(profile=profile, seconds=course["seconds"], error=error)
+    return add_page(nb, path, build, row | headline(staged_records(path, profile)))
 
 
 def earlier_rows(store: Path) -> dict[str, dict]:
     """Return the rows of earlier runs; where they cannot be read, say so and start afresh."""
     try:
-        return json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+        rows = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+        return {name: row for name, row in rows.items() if "sections" in row}
     except ValueError:
         print(f"{store} is damaged; the index starts afresh.")
         return {}
 
 
-def write_index(rows: dict[str, dict], build: Path) -> None:
-    """Merge the rows of this run into those of earlier ones and write the page that lists them."""
-    store, template = build / "runs.json", state.ROOT / "tools" / "index.html"
+def write_index(rows: dict[str, dict], build: Path, complete: bool = True) -> None:
+    """Merge the rows of this run into those of earlier ones and finish the site.
+
+    Args: complete: whether notebooks that were never run here are shown as they are stored.
+    """
+    store = build / "runs.json"
     rows = earlier_rows(store) | rows
-    there = [{"name": name} | rows[name] for name in sorted(rows) if (state.ROOT / name).exists()]
-    page = Template(template.read_text(encoding="utf-8"), autoescape=True).render(rows=there)
+    if complete:
+        rows = with_stored(rows, build)
     write_atomically(store, json.dumps(rows, indent=1))
-    write_atomically(build / "index.html", page)
+    write_site(rows, build)
 
 
 def choose(only: str, stale: bool) -> dict[str, Path]:
@@ -203,10 +175,10 @@ def main() -> int:
     for name, row in rows.items():
         print(columns(name, row["data"], row["seconds"], row["error"] or row["headline"]))
     try:
-        write_index(rows, build)
+        write_index(rows, build, complete=code != 130)
         print(f"\nPages: {build / 'index.html'}")
     except OSError as error:
-        print(f"\nThe index cannot be written: {in_words(error)}")
+        print(f"\nThe site cannot be finished: {in_words(error)}")
         code = code or 1
     return code
 

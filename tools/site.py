@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import files as files_of
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +23,7 @@ from tools.page import TEMPLATES, environment, inline, write_page
 from tools.results import measured, targets_and_records
 
 MATHJAX = "sphinx-mathjax-offline", "tex-svg-full.js"  # the package, and its one file that we need
-NEIGHBOURS = re.compile("<!-- neighbours -->.*?<!-- /neighbours -->", re.DOTALL)
+NEIGHBOURS = "<!-- neighbours -->", "<!-- /neighbours -->"  # what stands between them is renewed
 SEARCH_DATA = Path("assets", "search-data.js")
 
 
@@ -35,9 +36,10 @@ def in_words(error: Exception) -> str:
 def opening(file: Path) -> tuple[str, str]:
     """Return the title and the first paragraph, as HTML, of a README; empty where it has none."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    title = re.search(r"^# (.+)$", text, re.MULTILINE)
-    paragraph = re.search(r"^# .+\n+([^\n#|`!<].*?)(?:\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
-    return title[1] if title else "", inline(paragraph[1]) if paragraph else ""
+    title, _, rest = text.partition("\n")
+    blocks = [block.strip() for block in rest.split("\n\n")]
+    prose = [block for block in blocks if re.match(r"[^#|`!<\[]", block)]
+    return title.lstrip("# ").strip(), inline(prose[0]) if prose else ""
 
 
 def site_name() -> str:
@@ -78,13 +80,16 @@ def figures_of(name: str) -> list[dict]:
         compared = [("goal", f"{sign} {target['goal']:g}", goal)]
         if published is not None:
             compared = [("published", f"{target['published']:g}", published), *compared]
-        found.append({"name": target["figure"], "measured": measured(row), "compared": compared})
+        figure = {"name": target["figure"], "measured": measured(row), "compared": compared}
+        found.append(figure | {"why": "" if goal else target.get("missed", "")})
     return sorted(found, key=lambda figure: -len(figure["compared"]))
 
 
 def duration(seconds: float) -> str:
     """Return seconds as one reads them."""
-    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min"
 
 
 def add_page(nb, path: Path, build: Path, row: dict) -> dict:
@@ -110,7 +115,13 @@ def card(name: str, row: dict) -> dict:
     path, run = ROOT / name, f"{row['profile']} profile" if row["profile"] else "not run"
     question, answer = question_and_answer(nbformat.read(path, 4), path)
     seconds = duration(row["seconds"]) if row["seconds"] is not None else None
-    told = {"name": name, "question": question, "answer": answer, "figures": figures_of(name)}
+    told = {
+        "name": name,
+        "stem": path.stem,
+        "question": question,
+        "answer": answer,
+        "figures": figures_of(name),
+    }
     told["folder"] = opening(path.parent / "README.md")[0] or path.parent.name
     headline = row["headline"] if row["profile"] == "quick" else ""  # full: it is in the figures
     return row | told | {"run": run, "seconds": seconds, "headline": headline}
@@ -159,33 +170,42 @@ def with_stored(rows: dict[str, dict], build: Path) -> dict[str, dict]:
 
 
 def mathjax() -> bytes:
-    """Return the script that draws formulas, from the package that carries it."""
+    """Return the script that draws formulas, from the package that carries it.
+
+    Raises: FileNotFoundError where it is not installed.
+    """
     package, name = MATHJAX
-    file = next(file for file in files_of(package) or [] if file.name == name)
-    return Path(file.locate()).read_bytes()
+    try:
+        places = [file.locate() for file in files_of(package) or [] if file.name == name]
+    except PackageNotFoundError:
+        places = []
+    if not places:
+        raise FileNotFoundError(f"{package} is not installed; requirements.txt names it")
+    return Path(places[0]).read_bytes()
 
 
 def write_assets(build: Path, rows: dict[str, dict]) -> None:
     """Write style, scripts and the texts that the search looks through."""
-    assets, drawn = build / "assets", mathjax()
-    if not (assets / "mathjax.js").exists() or (assets / "mathjax.js").read_bytes() != drawn:
-        write_atomically(assets / "mathjax.js", drawn)
-    for name in ("style.css", "search.js"):
-        write_atomically(assets / name, (TEMPLATES / name).read_bytes())
     texts = [[row["page"], row["title"], row["sections"]] for row in rows.values() if row["page"]]
     text = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
     write_atomically(build / SEARCH_DATA, f"const SEARCH_DATA = {text};\n")
+    for name in ("style.css", "search.js"):
+        write_atomically(build / "assets" / name, (TEMPLATES / name).read_bytes())
+    file, drawn = build / "assets" / "mathjax.js", mathjax()
+    if not file.exists() or file.read_bytes() != drawn:
+        write_atomically(file, drawn)
 
 
 def link_neighbours(rows: dict[str, dict], build: Path) -> None:
     """Write into every page which one comes before it and which after it."""
     there = [row for row in rows.values() if row["page"] and (build / row["page"]).exists()]
     template = environment().get_template("neighbours.html.j2")
-    for before, row, after in zip([None, *there], there, [*there[1:], None]):
-        page = build / row["page"]
+    for number, row in enumerate(there):
+        page, around = build / row["page"], [None, *there, None]
+        links = template.render(before=around[number], after=around[number + 2])
         text = page.read_text(encoding="utf-8")
-        links = template.render(before=before, after=after)
-        fresh = NEIGHBOURS.sub(lambda _: f"<!-- neighbours -->{links}<!-- /neighbours -->", text)
+        start, end = (text.index(mark) for mark in NEIGHBOURS)
+        fresh = f"{text[:start]}{NEIGHBOURS[0]}{links}{text[end:]}"
         if fresh != text:
             write_atomically(page, fresh)
 
@@ -216,16 +236,21 @@ def write_site(rows: dict[str, dict], build: Path) -> None:
         folders.append(folder)
     write_assets(build, rows)
     link_neighbours(rows, build)
-    page = environment().get_template("index.html.j2").render(
-        root="",
-        site=site_name(),
-        description=site_name(),
-        opening=opening(ROOT / "README.md")[1],
-        tally=tally(cards),
-        cards=cards,
-        folders=folders,
+    page = (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            root="",
+            site=site_name(),
+            description=site_name(),
+            opening=opening(ROOT / "README.md")[1],
+            tally=tally(cards),
+            cards=cards,
+            folders=folders,
+        )
     )
     write_atomically(build / "index.html", page)
+    write_assets(build, rows)  # last: they are the largest
 
 
 def build_site(build: Path) -> dict[str, dict]:
