@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -50,7 +51,9 @@ BY_HAND = {
         ("dout @ W", "(dout @ W).mean(dim=0)"),
     ],
     "mean_gradients": [("dout.mean(dim=0)[None]", "dout.mean(dim=0)")],
-    "batch_statistics": [("np.square(centred).mean(", "len(x) / (len(x) - 1) * np.square(centred).mean(")],
+    "batch_statistics": [
+        ("np.square(centred).mean(", "len(x) / (len(x) - 1) * np.square(centred).mean(")
+    ],
     "batchnorm_backward": [("dx_hat * inv_std,", "dx_hat * inv_std**2,")],
     "init_weight": [("(0, std,", "(0, std**2,"), ("normal(0, std,", "uniform(-std, std,")],
     "clip_gradients": [
@@ -144,7 +147,292 @@ def test_wrong_bodies_that_pass_are_still_there():
     made = {
         what
         for case in quoted_exercises()
-        for what, _ in wrong_bodies(check_exercises.page_of(read(case.values[0]))[case.values[1].cell])
+        for what, _ in wrong_bodies(
+            check_exercises.page_of(read(case.values[0]))[case.values[1].cell]
+        )
     }
     by_hand = {f"{k}: {a.strip()} → {b.strip()}" for k, pairs in BY_HAND.items() for a, b in pairs}
     assert set(NOT_CAUGHT) <= made | by_hand
+
+
+LAYERS = '''# from layers.py
+def scale(x, factor):
+    """Return factor · x, of x's shape."""
+    # larger, or smaller
+    out = factor * x  # (N,)
+    return out
+
+
+class Shift:
+    """Adds a number."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def forward(self, x):
+        return x + self.by'''
+EMPTY = '''# from layers.py
+def scale(x, factor):
+    """Return factor · x, of x's shape."""
+    # your code
+    raise NotImplementedError
+
+
+class Shift:
+    """Adds a number."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def forward(self, x):
+        # your code
+        raise NotImplementedError'''
+CHECK = """assert Shift(1.0).forward(0.0) == 1
+np.testing.assert_allclose(scale(np.array([1.0, -2.0]), three), [3, -6])"""
+STARTER = """answer = None
+if answer is not None:
+    assert answer == 7
+    print("right")"""
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """A notebook with one quoted exercise and one starter cell; return its path and its copy's."""
+    sources = [
+        "# Is it?",
+        "import numpy as np",
+        "three = 3.0",
+        "1 / 0  # nobody needs this",
+        LAYERS,
+    ]
+    sources += ["Now the check.", CHECK, "## Exercises\n\n**1. Guess.** How many?", STARTER]
+    cells = [
+        new_markdown_cell(text) if text[0] in "#N" and "from" not in text else new_code_cell(text)
+        for text in sources
+    ]
+    for n, cell in enumerate(cells):
+        cell.id = f"cell-{n}"
+    cells[4].metadata["tags"] = ["exercise"]
+    path = tmp_path / "demo" / "01_demo.ipynb"
+    path.parent.mkdir()
+    (path.parent / "__init__.py").touch()
+    nb = new_notebook(cells=cells, metadata={"course": {"profile": "full"}})
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(nb, path)
+    monkeypatch.setattr(check_exercises, "ROOT", tmp_path)
+    return path, tmp_path / "build" / "exercises" / "demo" / "01_demo.ipynb"
+
+
+def edit(copy, cell, text, new):
+    """Let a learner write into a copy."""
+    nb = nbformat.read(copy, 4)
+    found = next(item for item in nb.cells if item.id == cell)
+    assert text in found.source
+    found.source = found.source.replace(text, new)
+    nbformat.write(nb, copy)
+
+
+TO_WRITE = "# your code\n    raise NotImplementedError\n\n\nclass"
+BODY = "return factor * x\n\n\nclass"
+METHOD = "        # your code\n        raise NotImplementedError"
+
+
+def test_copy_has_no_bodies_but_hints(page):
+    path, copy = page
+    before = path.read_bytes()
+    assert write_copy(path, copy) == "written"
+    assert path.read_bytes() == before
+    nb = nbformat.read(copy, 4)
+    nbformat.validate(nb)
+    by_id = {cell.id: cell.source for cell in nb.cells}
+    assert by_id["cell-4"] == EMPTY
+    assert by_id["cell-6"] == CHECK and by_id["cell-8"] == STARTER
+    folded = by_id["hints-cell-4"]
+    assert folded.count("<details>") == 3 and [c.id for c in nb.cells].index("hints-cell-4") == 6
+    assert "larger, or smaller; (N,)" in folded and "out = ...  # (N,)" in folded
+    assert "return ... + ..." in folded and "factor * x" not in folded
+    assert "../../../demo/01_demo.ipynb" in folded
+    assert "course" not in nb.metadata and not is_edited(nb)
+
+
+def test_hints_cover_what_is_right_of_ä_too():
+    source = (
+        'def f(x):\n    """One."""\n    ä = "ä" + x; b = x @ x  # ü\n    return (ä,\n        b + 1)'
+    )
+    folded = hints.hints(source, "")
+    assert "ä = ...; b = ...  # ü\n    return (ä,\n        ...)" in folded
+
+
+def test_edits_are_kept(page):
+    path, copy = page
+    write_copy(path, copy)
+    assert write_copy(path, copy) == "up to date"
+    edit(copy, "cell-8", "None\n", "3\n")
+    mine = copy.read_bytes()
+    assert write_copy(path, copy) == "kept: has your edits"
+    nb = nbformat.read(path, 4)
+    nb.cells[1].source += "  # more"
+    nbformat.write(nb, path)
+    assert "new version" in write_copy(path, copy) and copy.read_bytes() == mine
+    copy.write_text("{", encoding="utf-8")
+    assert "damaged" in write_copy(path, copy) and copy.read_text(encoding="utf-8") == "{"
+
+
+def test_outputs_are_no_edits_and_a_new_version_arrives(page):
+    path, copy = page
+    write_copy(path, copy)
+    nb = nbformat.read(copy, 4)
+    nb.cells[2].outputs = [nbformat.v4.new_output("stream", text="hello")]
+    nbformat.write(nb, copy)
+    assert write_copy(path, copy) == "up to date"
+    edit(path, "cell-8", "== 7", "== 8")
+    assert "written anew" in write_copy(path, copy)
+    assert "== 8" in copy.read_text(encoding="utf-8")
+
+
+def check(copy, capsys):
+    """Return how many exercises fail, and the two lines about them."""
+    count = check_exercises.check(copy)
+    return count, [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:3]]
+
+
+def test_check_reports_each_exercise(page, capsys):
+    path, copy = page
+    write_copy(path, copy)
+    assert check(copy, capsys) == (
+        0, ["scale, Shift not written", "exercise 1 not written"])  # fmt: skip
+    edit(copy, "cell-4", TO_WRITE, "return -factor * x\n\n\nclass")
+    assert check(copy, capsys)[1][0] == "scale, Shift not written"  # half of it
+    edit(copy, "cell-4", METHOD, "        return x + self.by")
+    edit(copy, "cell-8", "None\n", "3\n")
+    count, lines = check(copy, capsys)
+    assert count == 2
+    assert lines[0] == "scale, Shift fails: at (1,) got 6, expected -6"
+    assert lines[1] == "exercise 1 fails: got 3, expected 7"
+    edit(copy, "cell-4", "-factor", "factor")
+    edit(copy, "cell-8", "3\n", "7\n")
+    assert check(copy, capsys) == (0, ["scale, Shift passes", "exercise 1 passes"])
+
+
+def test_check_judges_what_learners_do(page, capsys):
+    path, copy = page
+    write_copy(path, copy)
+    edit(copy, "cell-4", METHOD, "        return x + self.by")
+    edit(copy, "cell-6", "[3, -6]", "[3, 6]")  # who changes the check is judged by the page's
+    edit(copy, "cell-4", TO_WRITE, "return helper(factor, x)\n\n\nclass")
+    assert "NameError" in check(copy, capsys)[1][0]
+    nb = nbformat.read(copy, 4)
+    nb.cells.insert(3, new_code_cell("def helper(a, b):\n    return a * b"))
+    nbformat.write(nb, copy)
+    assert check(copy, capsys)[1][0] == "scale, Shift passes"
+    edit(copy, "cell-4", "def scale", "def scales")
+    assert check(copy, capsys)[1][0] == "scale, Shift fails: the cell defines no scale"
+    edit(copy, "cell-4", "def scales(", "def scale((")
+    assert "SyntaxError" in check(copy, capsys)[1][0]
+    edit(copy, "cell-8", "None\n", "None  # hm\n")
+    assert "none of its checks is reached" in check(copy, capsys)[1][1]
+    nb = nbformat.read(copy, 4)
+    nb.cells = [cell for cell in nb.cells if cell.id != "cell-4"]
+    nbformat.write(nb, copy)
+    assert "no longer in this copy" in check(copy, capsys)[1][0]
+
+
+def test_loop_without_end_and_dead_kernel_are_failures(page, capsys, monkeypatch):
+    path, copy = page
+    write_copy(path, copy)
+    monkeypatch.setattr(check_exercises, "SECONDS", 2)
+    edit(copy, "cell-4", TO_WRITE, "while True:\n        pass\n\n\nclass")
+    edit(copy, "cell-4", METHOD, "        return x + self.by")
+    edit(copy, "cell-8", "None\n", "7\n")
+    count, lines = check(copy, capsys)
+    assert count == 1 and "a loop without an end?" in lines[0] and lines[1] == "exercise 1 passes"
+    edit(copy, "cell-4", "while True:\n        pass", "__import__('os')._exit(3)")
+    assert "it ended Python" in check(copy, capsys)[1][0]
+
+
+def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
+    path, copy = page
+    folder = copy.parents[1]
+
+    def said(wanted):
+        monkeypatch.setattr(sys, "argv", ["check", wanted])
+        monkeypatch.setattr(check_exercises, "build_folder", lambda: folder.parent)
+        assert check_exercises.main() == 2
+        out = capsys.readouterr()
+        assert not out.out and out.err.startswith("Nothing to check: ")
+        assert len(out.err.splitlines()) == 1
+        return out.err
+
+    assert "make exercises" in said("01")
+    write_copy(path, copy)
+    assert "nothing is written yet" in said("")
+    assert "no learner's copy matches NOTEBOOK=77; there are 01_demo" in said("77")
+    assert "is no learner's copy" in said(str(path))
+    copy.write_text('{"cells": 3}', encoding="utf-8")
+    assert "is damaged" in said("01")
+    copy.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in said("01")
+
+
+def test_commands_run_and_names_pass_by_the_environment(tmp_path):
+    environment = {**os.environ, "COURSE_BUILD": str(tmp_path), "NOTEBOOK": "no; such"}
+    for command in ("exercises", "check_exercises"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"tools.{command}"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8",
+        )  # fmt: skip
+        assert done.returncode == (0 if command == "exercises" else 2), done.stderr
+    assert "no; such" in done.stderr and len(done.stderr.splitlines()) == 1
+    copies = list((tmp_path / "exercises").glob("*/*.ipynb"))
+    assert copies
+    for copy in copies:
+        nb = read_copy(copy)
+        assert not is_edited(nb)
+        assert not any(cell.get("outputs") for cell in nb.cells)
+        for exercise in exercises(nbformat.read(ROOT / nb.metadata["exercises"]["notebook"], 4)):
+            own = next(cell.source for cell in nb.cells if cell.id == exercise.cell)
+            assert exercise.is_starter or "raise NotImplementedError" in own
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
+def test_make_clean_leaves_learners_work(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("exercises/demo/01.ipynb", "results/quick/a.json", "index.html", ".hidden"):
+        (tmp_path / "build" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "build" / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    left = {
+        path.relative_to(tmp_path / "build").as_posix() for path in tmp_path.rglob("build/**/*")
+    }
+    assert left == {"exercises", "exercises/demo", "exercises/demo/01.ipynb"}
+
+
+def test_copies_of_the_collection_are_small_and_without_outputs(tmp_path):
+    for path in find_notebooks():
+        nb = make_copy(path, tmp_path / "exercises" / path.parent.name / path.name)
+        if nb is not None:
+            assert len(json.dumps(nb)) < 300_000
+
+
+def test_needed_cells_follow_names():
+    cells = [
+        "import numpy as np\nimport matplotlib.pyplot as plt",
+        "rng = np.random.default_rng(0)",
+        "x = rng.normal(size=3)",
+        "x = np.ones(3)",
+        "plt.plot(x)\nplt.show()",
+        "table = {}",
+        "def note(name, value):\n    table[name] = value + offset",
+        "offset = 1",
+        "note('a', 2)",
+        "print(table)",
+        "for name in ('a', 'b'):\n    y = x * 2",
+        "assert table['a'] == 3 and np.all(x == 1)",
+        "not python(",
+        "z = [x for x in range(3)]\nassert z",
+        "y.sort()",
+        "assert y[0] == 2",
+    ]
+    assert needed(cells, 11) == [0, 3, 5, 6, 7, 8]
+    assert needed(cells, 13) == []
+    assert needed(cells, 15) == [0, 3, 10, 14]

@@ -18,7 +18,7 @@ import nbformat
 from shared.environment import build_folder
 from tools.exercises import Exercise, defined, exercises, is_edited, mark, read_copy
 from tools.kernel import Failed, Kernel, Stopped
-from tools.needed_cells import names_of_cell, needed
+from tools.needed_cells import needed
 from tools.notebook_state import ROOT, print_anywhere
 
 SECONDS = 120  # for one exercise
@@ -86,7 +86,7 @@ def watched(source: str) -> tuple[str, int]:
     for node in sorted(checks, key=lambda node: (-node.lineno, -node.col_offset)):
         line, at = lines[node.lineno - 1], node.col_offset
         lines[node.lineno - 1] = line[:at] + f"_reached.add({node.lineno}); ".encode() + line[at:]
-    return "_reached = set(); " * bool(lines) + "\n" + b"\n".join(lines).decode(), len(checks)
+    return "_reached = set()\n" + b"\n".join(lines).decode(), len(checks)
 
 
 def judge_starter(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> tuple[str, str]:
@@ -98,13 +98,16 @@ def judge_starter(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> t
     try:
         for source in (page[exercise.cell], own):
             code, num_checks = watched(source)
-            cells = cells_for(page | {exercise.cell: code}, (exercise.cell,))
-            told = {**cells, exercise.cell: f"{code}\nprint(len(_reached))"}
-            reached.append(int(kernel.cells(told, SECONDS).split()[-1]))
+            told = page | {exercise.cell: f"{code}\nprint(len(_reached))"}
+            printed = kernel.cells(cells_for(told, (exercise.cell,)), SECONDS)
+            reached.append(int(printed.split()[-1]))
     except SyntaxError as error:
         return FAILS, f"SyntaxError: {error.msg}, in line {error.lineno} of the cell"
-    except (Stopped, Failed) as error:
-        return FAILS, re.sub(r"_reached\.add\(\d+\); ", "", str(error))
+    except Stopped as error:
+        return FAILS, str(error)
+    except Failed as error:
+        before = "a cell before it fails: " * (error.cell != exercise.cell)
+        return FAILS, before + re.sub(r"_reached\.add\(\d+\); ", "", str(error))
     if reached[1] <= reached[0]:
         return TO_WRITE, "changed, but none of its checks is reached yet"
     return PASSES, "" if reached[1] == num_checks else f"{reached[1]} of {num_checks} checks"

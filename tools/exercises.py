@@ -13,6 +13,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 from nbformat.v4 import new_markdown_cell
@@ -117,41 +118,53 @@ def link(target: Path, folder: Path) -> str:
         return target.as_uri()
 
 
-def links(path: Path, copy: Path, cell: str) -> str:
-    """Return the solution's links: the notebook, and the cell on its page where there is one."""
+def section_above(nb, cell: str) -> str:
+    """Return the address, within a page, of the last heading above a cell."""
+    above = nb.cells[: [item.id for item in nb.cells].index(cell)]
+    text = "\n".join(item.source for item in above if item.cell_type == "markdown")
+    headings = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+    return (
+        "#" + quote(re.sub(r"\s+", "-", headings[-1].strip().replace("`", ""))) if headings else ""
+    )
+
+
+def links(path: Path, copy: Path, section: str) -> str:
+    """Return the solution's links: the notebook, and its page where there is one."""
     page = copy.parents[2] / path.parent.name / f"{path.stem}.html"
-    found = [f"[{path.name}]({link(path, copy.parent)})"]
+    found = [f"[{path.name}]({link(path, copy.parent)}{section})"]
     if page.exists():
-        found.append(f"[its page]({link(page, copy.parent)}#cell-id={cell})")
+        found.append(f"[its page]({link(page, copy.parent)}{section})")
     return ", ".join(found)
 
 
 def make_copy(path: Path, copy: Path):
     """Return the learner's notebook for `path`, to lie at `copy`; None without exercises."""
     nb = nbformat.read(path, 4)
+    version = mark("".join(f"{cell.id} {cell.source}" for cell in nb.cells))
     todo = {exercise.cell: exercise for exercise in exercises(nb)}
     if all(exercise.is_starter for exercise in todo.values()):
         return None
-    cells, name = [], path.relative_to(path.parents[1]).as_posix()
+    name = path.relative_to(path.parents[1]).as_posix()
+    sections, cells = {cell: section_above(nb, cell) for cell in todo}, []
     for cell in nb.cells:
         cells.append(cell)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             cell.metadata.pop("execution", None)
         if cell.id in todo and not todo[cell.id].is_starter:
-            text = hints(cell.source, links(path, copy, cell.id))
+            text = hints(cell.source, links(path, copy, sections[cell.id]))
             cell.source = blank(cell.source)
             cells.append(new_markdown_cell(text, id=f"hints-{cell.id}"[:64]))
     written = ", ".join(f"`{e.name}`" for e in todo.values() if not e.is_starter)
     note = (
-        f"*A copy to work in. To write: {written}, and the exercises at the end. In the collection's "
-        f"folder, `make check NOTEBOOK={path.stem}` says what is right. What you write stays.*"
+        f"*A copy to work in. To write: {written}, and the exercises at the end. "
+        f"`make check NOTEBOOK={path.stem}` says what is right. What you write stays.*"
     )
     cells.insert(1, new_markdown_cell(note, id="a-copy-to-work-in"))
     nb.cells = cells
     nb.metadata.pop("widgets", None)
     nb.metadata.pop("course", None)
-    nb.metadata["exercises"] = {"notebook": name, "given": marks(nb)}
+    nb.metadata["exercises"] = {"notebook": name, "version": version, "given": marks(nb)}
     return nb
 
 
@@ -168,7 +181,7 @@ def read_copy(copy: Path):
     except Exception:  # nbformat has a dozen ways to say so
         raise ValueError(f"{copy.name} is damaged: it is no notebook any more") from None
     kept = nb.metadata.get("exercises", {})
-    if not {"notebook", "given"} <= set(kept):
+    if not {"notebook", "version", "given"} <= set(kept):
         raise ValueError(f"{copy.name} is no learner's copy; `make exercises` writes those")
     return nb
 
@@ -190,12 +203,14 @@ def write_copy(path: Path, copy: Path) -> str:
         old = read_copy(copy)
     except ValueError as error:
         return f"kept as it is: {error}"
-    if old.metadata["exercises"] == fresh.metadata["exercises"]:
-        return "kept: has your edits" if is_edited(old) else "up to date"
+    then, now = old.metadata["exercises"], fresh.metadata["exercises"]
     if is_edited(old):
-        return "kept: has your edits; the notebook has a new version, rename this copy to get it"
+        renewed = "; the notebook has a new version, rename this copy to get it"
+        return "kept: has your edits" + renewed * (then["version"] != now["version"])
+    if then == now:
+        return "up to date"
     save_copy(fresh, copy)
-    return "written anew: the notebook has a new version"
+    return "written anew" + ": the notebook has a new version" * (then["version"] != now["version"])
 
 
 def save_copy(nb, copy: Path) -> None:

@@ -42,8 +42,9 @@ def failure() -> str:
         if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
             return in_words(next(part for part in test.values if not value(part)), value)
         if isinstance(test, ast.Compare) and len(test.ops) > 1:  # a < b < c is a < b and b < c
-            sides = [test.left, *test.comparators]
-            parts = [ast.Compare(a, [op], [b]) for a, op, b in zip(sides, test.ops, sides[1:])]
+            lefts = [test.left, *test.comparators[:-1]]
+            triples = zip(lefts, test.ops, test.comparators, strict=True)
+            parts = [ast.Compare(left, [op], [right]) for left, op, right in triples]
             return in_words(next(part for part in parts if not value(part)), value)
         if isinstance(test, ast.Compare):
             signs = {"Lt": "< ", "LtE": "≤ ", "Gt": "> ", "GtE": "≥ ", "NotEq": "another than "}
@@ -80,7 +81,7 @@ def failure() -> str:
 
     try:
         nodes = [node for node in ast.walk(ast.parse("".join(lines))) if covers(node)]
-        node = max(nodes, key=lambda node: node.lineno)
+        node = max(nodes, key=lambda node: (node.lineno, node.col_offset))
         if isinstance(node, ast.Assert):
             own = f"{said}; " if node.msg is not None else ""
             return own + in_words(node.test, value)

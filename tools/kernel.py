@@ -29,12 +29,21 @@ class Failed(Exception):
 
 
 class Kernel:
-    """`with Kernel(folder) as kernel:` runs cells in that folder, in the quick profile."""
+    """`with Kernel(folder) as kernel:` runs cells in that folder, in the quick profile.
+
+    The kernel starts with the first cell.
+    """
 
     def __init__(self, folder: Path):
-        self.folder, self.ran = folder, []  # the sources that ran, in order
+        self.folder, self.running, self.ran = folder, None, []  # ran: the sources, in order
 
     def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.stop()
+
+    def start(self) -> None:
         self.client = NotebookClient(
             new_notebook(),
             resources={"metadata": {"path": str(self.folder)}},
@@ -44,32 +53,31 @@ class Kernel:
         )
         environment = {**os.environ, "COURSE_PROFILE": "quick", "TQDM_DISABLE": "1"}
         environment["MPLBACKEND"] = "Agg"  # nobody looks at the figures
-        self.context = self.client.setup_kernel(env=environment)
-        self.context.__enter__()
+        running = self.client.setup_kernel(env=environment)
+        running.__enter__()
+        self.running, self.ran = running, []
         self.execute(f"{inspect.getsource(failure)}\n_failure = failure\ndel failure", 60)
-        self.ran = []
-        return self
 
-    def __exit__(self, *error) -> None:
-        self.context.__exit__(None, None, None)
-
-    def restart(self) -> None:
-        """Begin with a fresh kernel, such as after a loop without an end."""
-        self.__exit__()
-        self.__enter__()
+    def stop(self) -> None:
+        """End the kernel; the next cell starts a fresh one."""
+        running, self.running, self.ran = self.running, None, []
+        if running is not None:
+            running.__exit__(None, None, None)
 
     def execute(self, source: str, seconds: float) -> str:
         """Run code and return what it printed.
 
-        Raises: CellExecutionError; Stopped, after which the kernel is a fresh one.
+        Raises: CellExecutionError; Stopped, after which the kernel is gone.
         """
+        if self.running is None:
+            self.start()
         cell = new_code_cell(source)
         self.client.nb.cells[:] = [cell]
         self.client.timeout = max(1, round(seconds))
         try:
             self.client.execute_cell(cell, 0)
         except (CellTimeoutError, DeadKernelError) as error:
-            self.restart()
+            self.stop()
             slow = isinstance(error, CellTimeoutError)
             why = "it did not end in time; a loop without an end?" if slow else "it ended Python"
             raise Stopped(why) from None
@@ -82,6 +90,8 @@ class Kernel:
         that came after it has changed what it made.
         Raises: Failed; Stopped.
         """
+        if self.running is None:
+            self.start()
         end, sources = time.monotonic() + seconds, list(cells.values())
         same = 0
         while sources[same:-1] and sources[same : same + 1] == self.ran[same : same + 1]:
