@@ -6,7 +6,7 @@ import ast
 import copy
 from collections.abc import Iterator
 
-from tools.hints import body_of, to_write
+from tools.hints import FUNCTIONS, body_of, refuses, to_write
 
 FLIPPED = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Gt: ast.Lt, ast.Lt: ast.Gt},
@@ -16,14 +16,22 @@ OTHER = {"mean": "sum", "sum": "mean", "maximum": "minimum", "minimum": "maximum
 OTHER |= {"max": "min", "min": "max", "sin": "cos", "cos": "sin", "zeros": "ones", "sqrt": "square"}
 
 
-def versions(node: ast.AST) -> Iterator[ast.AST]:
+def has_no_sign(node: ast.AST) -> bool:
+    """Say whether a node is an absolute value or a square, which a sign does not change."""
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Pow) and ast.unparse(node.right) == "2"
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("abs", "np.abs", "np.square")
+
+
+def versions(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:
     """Yield wrong replacements of one node of a syntax tree."""
     if isinstance(node, ast.BinOp):
         left, right = node.left, node.right
         if isinstance(node.op, ast.Add | ast.Sub):
             yield ast.BinOp(left, FLIPPED[type(node.op)](), right)
             yield from (left, right)  # a term is forgotten
-        if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult):
+        swapped = isinstance(node.op, ast.Div | ast.MatMult)
+        if swapped or (isinstance(node.op, ast.Sub) and not has_no_sign(parent)):
             yield ast.BinOp(right, node.op, left)
         if isinstance(node.op, ast.Mult | ast.Div):
             yield left  # a factor is forgotten
@@ -69,24 +77,19 @@ def calls(node: ast.Call) -> Iterator[ast.Call]:
             yield ast.Call(node.func, node.args, rest)
 
 
-def refuses(node: ast.AST) -> bool:
-    """Say whether a statement only refuses arguments: no check of a result can see it."""
-    if isinstance(node, ast.If):
-        return all(isinstance(item, ast.Raise) for item in node.body)
-    call = getattr(node, "value", None)
-    return isinstance(node, ast.Expr) and ast.unparse(call).startswith("check_")
-
-
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
     """Yield (parent, field, index) of every node below, but not in what refuses arguments."""
+    if refuses(node):
+        return
     for name, value in ast.iter_fields(node):
         for k, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(item, ast.AST) and not refuses(item) and name not in ("returns", "args"):
+            if isinstance(item, ast.AST) and not refuses(item):
                 yield node, name, k
                 yield from places(item)
-            elif isinstance(item, ast.expr) and isinstance(node, ast.Call):  # a call's arguments
-                yield node, name, k
-                yield from places(item)
+
+
+def get(parent: ast.AST, name: str, k: int | None) -> ast.AST:
+    return getattr(parent, name) if k is None else getattr(parent, name)[k]
 
 
 def put(parent: ast.AST, name: str, k: int | None, item: ast.AST) -> None:
@@ -109,26 +112,22 @@ def statement_of(tree: ast.AST, wanted: ast.AST) -> ast.stmt:
 def wrong_bodies(source: str) -> Iterator[tuple[str, str]]:
     """Yield (what was changed, cell) for every wrong version of the functions of a quoted cell."""
     tree, seen = ast.parse(source), {ast.unparse(ast.parse(source))}
-    for function in to_write(source):
-        mine = next(
-            n
-            for n in ast.walk(tree)
-            if getattr(n, "name", "") == function.name and n.lineno == function.lineno
-        )
-        for top in body_of(mine):
-            if refuses(top):
+    lines = {function.lineno for function in to_write(source)}
+    for function in (node for node in ast.walk(tree) if getattr(node, "lineno", 0) in lines):
+        if not isinstance(function, FUNCTIONS):
+            continue
+        tops = [(function, "body", function.body.index(top)) for top in body_of(function)]
+        inner = [place for _, _, k in tops for place in places(function.body[k])]
+        for parent, name, k in [*tops, *inner]:
+            old = get(parent, name, k)
+            if refuses(old):
                 continue
-            where = next(k for k, item in enumerate(mine.body) if item is top)
-            for parent, name, k in [(mine, "body", where), *places(top)]:
-                old = getattr(parent, name) if k is None else getattr(parent, name)[k]
-                before = header(statement_of(mine, old))
-                for new in versions(old):
-                    put(parent, name, k, copy.deepcopy(new))
-                    cell = ast.unparse(ast.fix_missing_locations(tree))
-                    after = header(mine.body[where]) if old is top else None
-                    now = after or header(statement_of(mine, getattr(parent, name) if k is None
-                                                       else getattr(parent, name)[k]))  # fmt: skip
-                    put(parent, name, k, old)
-                    if cell not in seen:
-                        seen.add(cell)
-                        yield f"{function.name}: {before} → {now}", cell
+            before = header(statement_of(function, old))
+            for new in versions(old, parent):
+                put(parent, name, k, copy.deepcopy(new))
+                cell = ast.unparse(ast.fix_missing_locations(tree))
+                after = header(statement_of(function, get(parent, name, k)))
+                put(parent, name, k, old)
+                if cell not in seen:
+                    seen.add(cell)
+                    yield f"{function.name}: {before} → {after}", cell

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 from shared.environment import build_folder
 from tools.exercises import Exercise, defined, exercises, is_edited, mark, read_copy
@@ -69,15 +70,16 @@ def judge_function(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> 
     except Failed as error:
         if error.name == "NotImplementedError":
             return TO_WRITE, ""
-        if error.cell not in (exercise.cell, *exercise.checks):
-            return FAILS, f"a cell before it fails: {error}"
-        return FAILS, str(error)
+        ids = list(page)
+        before = ids.index(error.cell) < ids.index(exercise.cell)
+        return FAILS, "a cell before it fails: " * before + str(error)
     return PASSES, ""
 
 
 def watched(source: str) -> tuple[str, int]:
     """Return a cell that notes the lines of the checks it reaches, and how many checks it has."""
-    lines, checks = source.encode().splitlines(), []
+    source, checks = TransformerManager().transform_cell(source), []  # magics become calls
+    lines = source.encode().splitlines()
     for node in ast.walk(ast.parse(source)):
         calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         called = ast.unparse(node.value.func).rpartition(".")[2] if calls else ""
@@ -148,25 +150,24 @@ def check(copy_path: Path) -> int:
 
 
 def choose(wanted: str, folder: Path) -> list[Path]:
-    """Return the learner's copies that NOTEBOOK means: a file, or part of a name; "": all edited.
+    """Return the copies that NOTEBOOK means: part of a name, or a file; "" is all with edits.
 
     Raises: ValueError, in one sentence, where there is none.
     """
-    if Path(wanted).suffix == ".ipynb" and Path(wanted).is_file():
+    copies = {
+        copy.relative_to(folder).as_posix(): copy for copy in sorted(folder.glob("*/*.ipynb"))
+    }
+    pattern = "*" + wanted.replace("\\", "/") + "*"
+    found = [copy for name, copy in copies.items() if fnmatch.fnmatch(name, pattern)]
+    if wanted and not found and Path(wanted).is_file():
         return [Path(wanted).resolve()]
-    copies = sorted(folder.glob("*/*.ipynb"))
     if not copies:
         raise ValueError("there are no learner's copies yet; `make exercises` writes them")
-    if not wanted:
-        found = [copy for copy in copies if is_edited_file(copy)]
-        if not found:
-            raise ValueError("nothing is written yet in any learner's copy; `make lab` opens them")
-        return found
-    names = {copy: copy.relative_to(folder).as_posix() for copy in copies}
-    found = [copy for copy, name in names.items() if fnmatch.fnmatch(name, f"*{wanted}*")]
     if not found:
-        raise ValueError(f"no learner's copy matches NOTEBOOK={wanted}; there are "
-                         f"{', '.join(copy.stem for copy in copies)}")  # fmt: skip
+        stems = ", ".join(copy.stem for copy in copies.values())
+        raise ValueError(f"no learner's copy matches NOTEBOOK={wanted}; there are {stems}")
+    if not wanted and not (found := [copy for copy in found if is_edited_file(copy)]):
+        raise ValueError("nothing is written yet in any learner's copy; `make lab` opens them")
     return found
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_markdown_cell
 
 from shared.environment import build_folder
@@ -28,6 +29,7 @@ from tools.sync_cells import FIRST_LINE
 SECTION = re.compile(r"^## Exercises", re.MULTILINE)
 NUMBER = re.compile(r"^(?:\*\*)?(\d+)\.", re.MULTILINE)
 JUDGES = re.compile(CHECK.pattern + r"|^\s*check_\w+\(", re.MULTILINE)
+TRAINS = re.compile(r"(?<![.\w])(?<!def )(sweep|fit)\(")  # what a learner would wait for
 MOST_CHECKS = 2  # cells that judge one exercise
 
 
@@ -58,20 +60,24 @@ def sources(nb) -> list[str]:
 
 def defined(source: str) -> list[str]:
     """Return the functions and classes that a cell defines."""
-    return [node.name for node in ast.parse(source).body if hasattr(node, "name")]
+    tree = ast.parse(TransformerManager().transform_cell(source))  # magics become calls
+    return [node.name for node in tree.body if hasattr(node, "name")]
 
 
 def checks_of(nb, position: int) -> list[int]:
     """Return the positions of the first cells below that judge the functions of this cell.
 
-    A cell judges where it asserts or compares, is no quotation, and needs the exercise.
+    A cell judges where it asserts or compares, is no quotation, and needs the exercise but no
+    training.
     """
     code, found = sources(nb), []
     for n in range(position + 1, len(nb.cells)):
         if SECTION.search(nb.cells[n].source) or len(found) == MOST_CHECKS:
             break
-        if JUDGES.search(code[n]) and not is_quoted(nb.cells[n]) and position in needed(code, n):
-            found.append(n)
+        if JUDGES.search(code[n]) and not is_quoted(nb.cells[n]):
+            before = needed(code, n)
+            if position in before and not any(TRAINS.search(code[k]) for k in [*before, n]):
+                found.append(n)
     return found
 
 

@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import textwrap
 import tokenize
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ def to_write(source: str) -> list[ast.FunctionDef]:
     """Return the functions of a cell that a learner writes.
 
     Of a class these are its methods; `__init__` stays where there are others, for they use what
-    it keeps.
+    it keeps. What only refuses arguments stays as well.
     """
     found = []
     for node in ast.parse(source).body:
@@ -23,7 +24,15 @@ def to_write(source: str) -> list[ast.FunctionDef]:
         elif isinstance(node, ast.ClassDef):
             methods = [item for item in node.body if isinstance(item, FUNCTIONS)]
             found += [m for m in methods if m.name != "__init__"] or methods
-    return found
+    return [function for function in found if not all(map(refuses, body_of(function)))]
+
+
+def refuses(node: ast.AST) -> bool:
+    """Say whether a statement does no more than refuse arguments."""
+    if isinstance(node, ast.If):
+        return not node.orelse and all(isinstance(item, ast.Raise) for item in node.body)
+    call = getattr(node, "value", None)
+    return isinstance(node, ast.Expr) and ast.unparse(call).startswith("check_")
 
 
 def body_of(function: ast.FunctionDef) -> list[ast.stmt]:
@@ -80,13 +89,14 @@ def step(node: ast.stmt) -> str:
     if isinstance(node, ast.While):
         return "again and again"
     if isinstance(node, ast.If):
-        refuses = all(isinstance(item, ast.Raise) for item in node.body)
-        return "refuse what cannot be" if refuses else "where a condition holds"
+        return "refuse what cannot be" if refuses(node) else "where a condition holds"
     if isinstance(node, ast.Return):
         return f"return {named(node.value)}" if node.value is not None else "return"
     if isinstance(node, ast.With):
         return "under a setting"
-    return "then a call" if isinstance(node, ast.Expr) else type(node).__name__.lower()
+    if isinstance(node, ast.Expr):
+        return "refuse what cannot be" if refuses(node) else "call something"
+    return type(node).__name__.lower()
 
 
 def named(value: ast.expr) -> str:
@@ -147,8 +157,8 @@ def skeleton(source: str, function: ast.FunctionDef) -> str:
         text = lines[first][: part.col_offset] + b"..." + lines[last][part.end_col_offset :]
         lines[first : last + 1] = [text] + [b""] * (last - first)
     start, end = span(function, source.splitlines())
-    kept = [line.decode() for line in lines[start:end] if line.strip()]
-    return "\n".join(["def " + function.name + "(…):", *kept])
+    kept = "\n".join(line.decode() for line in lines[start:end] if line.strip())
+    return f"def {function.name}(…):\n{textwrap.indent(textwrap.dedent(kept), '    ')}"
 
 
 def folded(title: str, text: str) -> str:
