@@ -81,15 +81,17 @@ def step(node: ast.stmt) -> str:
     if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = getattr(node, "targets", None) or [node.target]
         names = ", ".join(map(quoted, targets))
-        if isinstance(node.value, ast.Name):
-            return f"take {names} from {quoted(node.value)}"
-        return f"{'change' if isinstance(node, ast.AugAssign) else 'find'} {names}"
+        if isinstance(node, ast.AugAssign):
+            return f"change {names}"
+        whole = isinstance(node.value, ast.Name)
+        return f"take {names} from {quoted(node.value)}" if whole else f"find {names}"
     if isinstance(node, ast.For):
         return f"for every {quoted(node.target)}"
     if isinstance(node, ast.While):
         return "again and again"
     if isinstance(node, ast.If):
-        return "refuse what cannot be" if refuses(node) else "where a condition holds"
+        about = f"where a condition on {names_in(node.test)} holds"
+        return "refuse what cannot be" if refuses(node) else about
     if isinstance(node, ast.Return):
         return f"return {named(node.value)}" if node.value is not None else "return"
     if isinstance(node, ast.With):
@@ -104,8 +106,13 @@ def named(value: ast.expr) -> str:
     plain = value.elts if isinstance(value, ast.Tuple) else [value]
     if all(isinstance(item, ast.Name | ast.Constant) for item in plain):
         return ", ".join(map(quoted, plain))
-    used = {n.id: None for n in ast.walk(value) if isinstance(n, ast.Name) and n.id != "np"}
-    return f"one expression of {', '.join(f'`{name}`' for name in used)}"
+    return f"one expression of {names_in(value)}"
+
+
+def names_in(value: ast.expr) -> str:
+    """Return the names in an expression, in code quotes."""
+    names = [node.id for node in ast.walk(value) if isinstance(node, ast.Name) and node.id != "np"]
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 
 def steps(body: list[ast.stmt], said: dict[int, str], depth: int = 0) -> Iterator[str]:
@@ -131,6 +138,8 @@ def covered(node: ast.expr, fully: bool) -> list[ast.expr]:
         return [node]
     if isinstance(node, ast.BinOp):
         return [node.left, node.right]
+    if isinstance(node, ast.IfExp):
+        return [node.body, node.test, node.orelse]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
         inner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
         inner = [part for part in inner if not isinstance(part, ast.Name)]
