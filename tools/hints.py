@@ -31,8 +31,12 @@ def refuses(node: ast.AST) -> bool:
     """Say whether a statement does no more than refuse arguments."""
     if isinstance(node, ast.If):
         return not node.orelse and all(isinstance(item, ast.Raise) for item in node.body)
-    call = getattr(node, "value", None)
-    return isinstance(node, ast.Expr) and ast.unparse(call).startswith("check_")
+    return isinstance(node, ast.Expr) and is_check(node.value)
+
+
+def is_check(node: ast.AST) -> bool:
+    """Say whether an expression calls one of our checks of arguments."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check_")
 
 
 def body_of(function: ast.FunctionDef) -> list[ast.stmt]:
@@ -83,8 +87,11 @@ def step(node: ast.stmt) -> str:
         names = ", ".join(map(quoted, targets))
         if isinstance(node, ast.AugAssign):
             return f"change {names}"
-        whole = isinstance(node.value, ast.Name)
-        return f"take {names} from {quoted(node.value)}" if whole else f"find {names}"
+        if isinstance(targets[0], ast.Subscript):
+            return f"set {names}"
+        if isinstance(node.value, ast.Name) or is_check(node.value):
+            return f"take {names} from {quoted(node.value)}"
+        return f"find {names}"
     if isinstance(node, ast.For):
         return f"for every {quoted(node.target)}"
     if isinstance(node, ast.While):
@@ -129,8 +136,11 @@ def steps(body: list[ast.stmt], said: dict[int, str], depth: int = 0) -> Iterato
 
 
 def covered(node: ast.expr, fully: bool) -> list[ast.expr]:
-    """Return the parts of an expression to cover with `...`; not fully: its outer form stays."""
-    if isinstance(node, ast.Name | ast.Constant):
+    """Return the parts of an expression to cover with `...`; not fully: its outer form stays.
+
+    Names, numbers and checks of arguments are not covered.
+    """
+    if isinstance(node, ast.Name | ast.Constant) or is_check(node):
         return []
     if isinstance(node, ast.Tuple):
         return [part for item in node.elts for part in covered(item, fully)]
