@@ -375,6 +375,8 @@ def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
     assert "is no learner's copy" in said(str(path))
     copy.write_text('{"cells": 3}', encoding="utf-8")
     assert "is damaged" in said("01")
+    copy.write_text('{"cells": [{}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}')
+    assert "without its cells' ids" in said("01")
     copy.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in said("01")
 
