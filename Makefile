@@ -3,11 +3,13 @@
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
 # make lab     JupyterLab                     make doctor   what is here, what is missing
+# make exercises   learners' copies in build/exercises, with bodies to write and hints
+# make check NOTEBOOK=02   which exercises of a copy pass, fail or are not written
 # make lint    the quick checks only          make format   repair style and quoted cells
 # make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
 # make reports renew reports/, the READMEs' tables and the gallery   make pdf   the reports as PDF
-# make clean   remove what the commands above made, except .venv and .venv-lower
+# make clean   remove what the commands above made, except .venv, .venv-lower and build/exercises
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,11 +18,11 @@ PY := $(BIN)/python
 NOTEBOOKS := $(sort $(wildcard assignment*/*.ipynb cw_*/*.ipynb))
 WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 
-# ONLY, REPO and REF reach the tools through the environment, so that no shell reads them.
-export ONLY REPO REF
+# These reach the tools through the environment, so that no shell reads them.
+export ONLY NOTEBOOK REPO REF
 
 .DEFAULT_GOAL := help
-.PHONY: help run site full lab test test-lower lint format reports pdf doctor badges clean
+.PHONY: help run site full lab exercises check test test-lower lint format reports pdf doctor badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -50,6 +52,12 @@ lab: $(VENV)/installed
 
 doctor: $(VENV)/installed
 	$(PY) -m tools.doctor
+
+exercises: $(VENV)/installed
+	$(PY) -m tools.exercises
+
+check: $(VENV)/installed
+	@$(PY) -m tools.check_exercises
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .
@@ -87,4 +95,4 @@ badges: $(VENV)/installed
 	$(PY) -m tools.badges
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(filter-out build/exercises,$(wildcard build/* build/.[!.]*)) .pytest_cache .ruff_cache .hypothesis .benchmarks
