@@ -18,6 +18,7 @@ MAY_IMPORT["tools"] = {"shared", "tools"}
 # Imports inside functions, each of a slow library and with its reason beside it.
 INSIDE_FUNCTIONS = 10
 WORKS_WITHOUT_PACKAGES = "tools.doctor"  # so it may import ours late, too
+SENT_ELSEWHERE = "tools.failure"  # a function that a kernel gets as text, with its imports
 
 
 def modules() -> dict[str, str]:
@@ -95,6 +96,7 @@ def imports_inside_functions() -> dict[str, str]:
 
 def test_imports_inside_functions_are_few_and_give_a_reason():
     found = imports_inside_functions()
+    found = {place: text for place, text in found.items() if not place.startswith(SENT_ELSEWHERE)}
     assert [place for place, text in found.items() if "#" not in text] == []
     ours = [place for place, text in found.items() if imports(text.strip())]
     assert [place for place in ours if not place.startswith(WORKS_WITHOUT_PACKAGES)] == []

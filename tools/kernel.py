@@ -52,7 +52,7 @@ class Kernel:
             extra_arguments=["--log-level=CRITICAL"],
         )
         environment = {**os.environ, "COURSE_PROFILE": "quick", "TQDM_DISABLE": "1"}
-        environment["MPLBACKEND"] = "Agg"  # nobody looks at the figures
+        environment |= {"MPLBACKEND": "Agg", "COURSE_HEADLESS": "1"}  # nobody looks at figures
         running = self.client.setup_kernel(env=environment)
         running.__enter__()
         self.running, self.ran = running, []
