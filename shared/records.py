@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from shared.data import ImageData
+from shared.data import LabelledData
 from shared.environment import (
     FOLDERS,
     ROOT,
@@ -125,7 +125,7 @@ def record(
     rows: list[dict],
     metric: str,
     *,
-    data: ImageData | str,
+    data: LabelledData | str,
     setting: str | None = None,
     examples: int | None = None,
     unit: str | None = None,

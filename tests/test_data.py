@@ -83,12 +83,10 @@ def test_stand_in_images(empty, capsys):
 def test_the_first_examples_are_the_same_however_many_are_asked_for(empty):
     for load in (data.load_mnist, data.load_imdb):
         few, many = (vars(load(*sizes)) for sizes in ((7, np.int64(3)), (30, 40)))
-        for field in ("x_train", "y_train", "train_texts"):
-            if field in few:
-                assert len(few[field]) == 7 and np.array_equal(few[field], many[field][:7])
-        for field in ("x_test", "y_test", "test_texts"):
-            if field in few:
-                assert len(few[field]) == 3 and np.array_equal(few[field], many[field][:3])
+        for fields, size in ((("x_train", "y_train"), 7), (("x_test", "y_test"), 3)):
+            for field in fields:
+                assert len(few[field]) == size
+                assert np.array_equal(few[field], many[field][:size])
 
 
 def test_asking_for_too_many_gives_all_and_says_so(empty, capsys):
@@ -448,7 +446,7 @@ def test_real_cifar10_keeps_the_order_of_its_batches():
 def test_real_imdb_and_text():
     real("imdb", "text")
     imdb = data.load_imdb(train_size=4)
-    assert imdb.y_train.tolist() == [0, 1, 0, 1] and len(imdb.test_texts) == 25_000
+    assert imdb.y_train.tolist() == [0, 1, 0, 1] and len(imdb.x_test) == 25_000
     text = data.load_text()
     assert len(text.text) == 1_115_394 and len(set(text.text)) == 65
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared import records
-from shared.data import ImageData
+from shared.data import LabelledData
 from shared.records import judge, load_targets, record
 
 TARGET = """
@@ -87,11 +87,13 @@ def test_training_time_is_taken_before_the_time_of_the_run(root):
 
 def test_data_bring_their_name_and_number(root):
     images = np.zeros((4, 2, 2))
-    data = ImageData(images, np.zeros(4), images, np.zeros(4), ("0",), "MNIST", False)
+    data = LabelledData(images, np.zeros(4), images, np.zeros(4), ("0",), "MNIST", False)
     row = record("a1_03.test_accuracy", rows_of(0.99), "accuracy", data=data)
     assert (row["data"], row["examples"]) == ("MNIST", 4)
     row = record("a1_03.test_accuracy", rows_of(0.99), "accuracy", data=data, examples=3)
     assert row["examples"] == 3
+    texts = LabelledData(("a", "b"), np.zeros(2), ("c",), np.zeros(1), ("0",), "IMDB", False)
+    assert save(rows_of(0.99), data=texts, examples=None)["examples"] == 2
 
 
 def test_the_mean_is_judged_and_not_the_best_seed(root, capsys):

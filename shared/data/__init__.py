@@ -8,8 +8,7 @@ from shared.data.catalogue import available_sources, describe_sources, find_sour
 from shared.data.description import DataError, DataSet
 from shared.data.generated import palindromes, two_gaussians
 from shared.data.loaders import (
-    ImageData,
-    TextClassificationData,
+    LabelledData,
     TextData,
     load_cifar10,
     load_imdb,
@@ -20,8 +19,7 @@ from shared.data.loaders import (
 __all__ = [
     "DataError",
     "DataSet",
-    "ImageData",
-    "TextClassificationData",
+    "LabelledData",
     "TextData",
     "available_sources",
     "describe_sources",

@@ -11,25 +11,15 @@ from shared.environment import data_root, note_input
 
 
 @dataclass(frozen=True)
-class ImageData:
-    """Images x (N, H, W) or (N, H, W, 3) uint8, 0 to 255, and labels y (N,) int64."""
+class LabelledData:
+    """Examples x and labels y (N,) int64, for training and for the test.
 
-    x_train: np.ndarray
+    x: images (N, H, W) or (N, H, W, 3) uint8, 0 to 255; or a tuple of N texts.
+    """
+
+    x_train: np.ndarray | tuple[str, ...]
     y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    class_names: tuple[str, ...]
-    name: str
-    is_stand_in: bool
-
-
-@dataclass(frozen=True)
-class TextClassificationData:
-    """Tuples of N texts and labels y (N,) int64."""
-
-    train_texts: tuple[str, ...]
-    y_train: np.ndarray
-    test_texts: tuple[str, ...]
+    x_test: np.ndarray | tuple[str, ...]
     y_test: np.ndarray
     class_names: tuple[str, ...]
     name: str
@@ -58,8 +48,8 @@ def _read(name: str) -> tuple:
     return data_set.read(root / data_set.folder), data_set.title, False, note
 
 
-def _load_examples(kind: type, name: str, train_size: int | None, test_size: int | None):
-    """Return the first examples of a data set as a dataclass; print their number and source."""
+def _load_examples(name: str, train_size: int | None, test_size: int | None) -> LabelledData:
+    """Return the first examples of a data set; print their number and source."""
     for argument, size in (("train_size", train_size), ("test_size", test_size)):
         whole = isinstance(size, numbers.Integral) and not isinstance(size, bool)
         if size is not None and not (whole and size > 0):
@@ -74,24 +64,22 @@ def _load_examples(kind: type, name: str, train_size: int | None, test_size: int
             counts[i] += f" (all there are; {asked:,} asked for)"
     print(f"{title}: {' and '.join(counts)} examples · {note}")
     note_input(f"{title}: {sizes[0]} training and {sizes[1]} test examples")
-    return kind(*arrays, class_names, title, is_stand_in)
+    return LabelledData(*arrays, class_names, title, is_stand_in)
 
 
-def load_mnist(train_size: int | None = None, test_size: int | None = None) -> ImageData:
+def load_mnist(train_size: int | None = None, test_size: int | None = None) -> LabelledData:
     """Return the first examples of MNIST: x (N, 28, 28), 0 background to 255 ink."""
-    return _load_examples(ImageData, "mnist", train_size, test_size)
+    return _load_examples("mnist", train_size, test_size)
 
 
-def load_cifar10(train_size: int | None = None, test_size: int | None = None) -> ImageData:
+def load_cifar10(train_size: int | None = None, test_size: int | None = None) -> LabelledData:
     """Return the first examples of CIFAR-10: x (N, 32, 32, 3) RGB, batches 1 to 5 in order."""
-    return _load_examples(ImageData, "cifar10", train_size, test_size)
+    return _load_examples("cifar10", train_size, test_size)
 
 
-def load_imdb(
-    train_size: int | None = None, test_size: int | None = None
-) -> TextClassificationData:
-    """Return the first film reviews, labels 0 (negative) and 1 (positive) alternating."""
-    return _load_examples(TextClassificationData, "imdb", train_size, test_size)
+def load_imdb(train_size: int | None = None, test_size: int | None = None) -> LabelledData:
+    """Return the first film reviews as texts, labels 0 (negative) and 1 (positive) alternating."""
+    return _load_examples("imdb", train_size, test_size)
 
 
 def load_text() -> TextData:
