@@ -77,7 +77,7 @@ def test_runs_of_several_days_and_machines_are_all_named(root):
         row["made"] = {"date": f"2026-01-0{threads}", "device": "d", "threads": threads}
     row = save(rows)
     assert (row["threads"], row["date"], row["device"]) == ("1, 2", "2026-01-01, 2026-01-02", "d")
-    assert row["std"] == 0  # three equal values leave no rounding behind
+    assert row["std"] == 0 and row["n"] == 3  # three equal values leave no rounding behind
 
 
 def test_training_time_is_taken_before_the_time_of_the_run(root):
@@ -87,7 +87,7 @@ def test_training_time_is_taken_before_the_time_of_the_run(root):
 
 def test_data_bring_their_name_and_number(root):
     images = np.zeros((4, 2, 2))
-    data = LabelledData(images, np.zeros(4), images, np.zeros(4), ("0",), "MNIST", False)
+    data = LabelledData(images, np.zeros(4), images[:2], np.zeros(2), ("0",), "MNIST", False)
     row = record("a1_03.test_accuracy", rows_of(0.99), "accuracy", data=data)
     assert (row["data"], row["examples"]) == ("MNIST", 4)
     row = record("a1_03.test_accuracy", rows_of(0.99), "accuracy", data=data, examples=3)
@@ -116,6 +116,29 @@ def test_a_goal_downwards(root):
     assert judge(target, {"mean": 2.0}) == (True, None)
     with pytest.raises(AssertionError, match="its goal is ≤ 2"):
         save(rows_of(2.1))
+
+
+def test_the_goal_is_asked_for_and_not_the_published_figure(root, capsys):
+    (root / "reports" / "targets.toml").write_text(TARGET.replace("0.99\n", "0.5\n"))
+    with pytest.raises(AssertionError, match=r"its goal is ≥ 0\.985"):
+        save(rows_of(0.9))
+    assert "goal ≥ 0.985 missed · published 0.5 reached" in capsys.readouterr().out
+
+
+def test_only_the_target_of_that_name_is_compared(root, capsys):
+    save(rows_of(0.5), "a1_03.test_accuracy_of_one")
+    assert "goal" not in capsys.readouterr().out
+
+
+def test_unit_and_setting_can_be_said_in_words(root, capsys):
+    assert save(rows_of(0.99), setting="a net")["setting"] == "a net"
+    assert save(rows_of(0.99), unit="nats")["unit"] == "nats"
+    (root / "reports" / "targets.toml").write_text(TARGET + 'unit = "percent"\n')
+    assert save(rows_of(0.99))["unit"] == "percent"
+    assert save(rows_of(0.99), unit="nats")["unit"] == "nats"
+    capsys.readouterr()
+    save(rows_of(0.99, 1.0))
+    assert ": 0.995 ± 0.0071 percent (n = 2)" in capsys.readouterr().out
 
 
 def test_a_known_miss_is_printed_and_not_raised(root, capsys):
@@ -164,16 +187,20 @@ def test_evidence_lies_in_reports(root):
     file.parent.mkdir()
     file.write_text('[{"id": "é"}]', "utf-8")
     assert records.evidence(notebook) == [{"id": "é"}]
+    other = root / "assignment2_pytorch_cnn_rnn" / "03_mlp_mnist.ipynb"
+    assert records.evidence_file(other) == file.with_name("a2_03_mlp_mnist.json")
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
         (rows_of(1.0), {"metric_id": "test_accuracy"}, "it must be like a1_03.test_accuracy"),
+        (rows_of(1.0), {"metric_id": "a1_03.test/accuracy"}, "it must be like a1_03.test_accuracy"),
         (rows_of(1.0), {"metric_id": "a1_05.x"}, "0 notebooks match assignment1_perceptron_mlp/05"),
         ([], {"setting": "net"}, r"is \[\]; it must be finite, 1 value or more"),
         (rows_of(1.0, float("nan")), {}, r"is \[1.0, nan\]; it must be finite"),
         (rows_of(float("inf")), {}, "must be finite"),
+        ([*rows_of(1.0), {"setting": "net"}], {}, r"is \[1.0, nan\]; it must be finite"),
         (rows_of(1.0), {"metric": "loss"}, "loss of a1_03.test_accuracy is"),
         (rows_of(1.0) + rows_of(1.0, setting="other"), {}, "rows are of 2 settings"),
         ([{"accuracy": 1.0}], {}, "setting of a1_03.test_accuracy is None"),
@@ -184,6 +211,12 @@ def test_refuses(root, rows, options, message):
     with pytest.raises(ValueError, match=message):
         save(rows, **options)
     assert not (root / "build" / "results").exists()
+
+
+def test_two_notebooks_of_one_number_are_refused(root):
+    (root / NOTEBOOK).with_name("03_other.ipynb").write_text("{}")
+    with pytest.raises(ValueError, match="2 notebooks match assignment1_perceptron_mlp/03"):
+        save(rows_of(0.99))
 
 
 @pytest.mark.parametrize(
@@ -226,6 +259,7 @@ def test_many_that_record_at_once_lose_nothing(root):
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert len(records.staged_records(root / NOTEBOOK, "full")) == 30
+    ids = [row["id"] for row in records.staged_records(root / NOTEBOOK, "full")]
+    assert len(ids) == 30 and ids == sorted(ids)
     assert not list(root.rglob("*.part"))
     assert json.dumps(records.staged_records(root / NOTEBOOK, "full"))
