@@ -23,8 +23,9 @@ def test_chooses_by_environment(monkeypatch, capsys, value, seeds):
 @pytest.mark.parametrize(("count", "text"), [(1, "1 thread ·"), (2, "2 threads ·")])
 def test_counts_threads(monkeypatch, capsys, count, text):
     monkeypatch.setattr(profiles, "num_threads", lambda: count)
+    monkeypatch.setattr(profiles, "device_name", lambda: "cuda")
     choose_profile(quick={}, full={})
-    assert text in capsys.readouterr().out
+    assert f"· cuda, {text}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("data", [("mnist",), "mnist", ["mnist"]])
@@ -33,6 +34,8 @@ def test_names_the_stand_in(monkeypatch, capsys, data):
     monkeypatch.setattr(profiles, "describe_sources", lambda names: f"{names!r} stand-in")
     choose_profile(quick={}, full={}, data=data)
     assert "data: ('mnist',) stand-in" in capsys.readouterr().out
+    choose_profile(quick={}, full={}, data=("mnist", "imdb"))
+    assert "data: ('mnist', 'imdb') stand-in" in capsys.readouterr().out
 
 
 def test_refuses_an_unknown_profile(monkeypatch):
@@ -42,10 +45,16 @@ def test_refuses_an_unknown_profile(monkeypatch):
 
 
 def test_refuses_different_keys():
-    with pytest.raises(ValueError, match="only one has seeds, size"):
-        choose_profile(quick=dict(size=1), full=dict(seeds=(0,)))
+    for quick, full, odd in (
+        (dict(size=1, rate=2), dict(seeds=(0,), rate=2), "seeds, size"),
+        (dict(size=1), {}, "size"),
+        ({}, dict(seeds=(0,)), "seeds"),
+    ):
+        with pytest.raises(ValueError, match=f"only one has {odd}$"):
+            choose_profile(quick=quick, full=full)
 
 
-def test_refuses_keys_of_its_own():
-    with pytest.raises(ValueError, match="profile is set by choose_profile itself"):
-        choose_profile(quick=dict(profile=1), full=dict(profile=2))
+@pytest.mark.parametrize("key", ["profile", "is_full"])
+def test_refuses_keys_of_its_own(key):
+    with pytest.raises(ValueError, match=f"{key} is set by choose_profile itself"):
+        choose_profile(quick={key: 1}, full={key: 2})
