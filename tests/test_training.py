@@ -61,8 +61,9 @@ def test_images_are_standardised_per_colour():
 def test_what_is_no_batch_of_images_is_refused(images, message):
     with pytest.raises(ValueError, match=message):
         to_tensor(images)
-    with pytest.raises(ValueError, match="std is 0; it must be above 0"):
-        to_tensor(np.zeros((1, 2, 2), np.uint8), std=0)
+    for std in (0, -1.0, (1.0, 0.0, 1.0)):
+        with pytest.raises(ValueError, match=r"std is .*; it must be above 0"):
+            to_tensor(np.zeros((1, 2, 2, 3), np.uint8), std=std)
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 3), (9, 3), (1, 1), (7, 7)])
@@ -116,6 +117,50 @@ def test_validation_is_measured_on_the_validation_data():
     assert model.training
 
 
+def test_training_is_in_training_mode_and_evaluation_is_not():
+    model, modes = linear().eval(), []
+    model.register_forward_hook(lambda module, *_: modes.append(module.training))
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    options = dict(num_epochs=2, batch_size=32, generator=seeded())
+    fit(model, optimizer, problem(), problem(10), **options)
+    assert modes == [True, True, False] * 2
+
+
+def test_training_and_validation_have_the_loss_they_were_given():
+    model, (x, y) = linear(), problem()
+
+    def doubled(logits, y):
+        return 2 * nn.functional.cross_entropy(logits, y)
+
+    assert evaluate(model, x, y, doubled)[0] == pytest.approx(2 * evaluate(model, x, y)[0])
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    options = dict(num_epochs=1, batch_size=64, generator=seeded(), loss_fn=doubled)
+    history = fit(model, optimizer, (x, y), (x, y), **options)
+    for name in ("train_loss", "val_loss"):
+        assert history[name][0] == pytest.approx(2 * evaluate(model, x, y)[0])
+
+
+def test_the_seconds_are_those_of_training_alone(monkeypatch):
+    clock = [0.0]
+
+    def augment(x, _):
+        clock[0] += 1
+        return x
+
+    def slow_evaluation(*_, **__):
+        clock[0] += 100
+        return 0.0, 0.0
+
+    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(training, "evaluate", slow_evaluation)
+    model = linear()
+    history = fit(
+        model, torch.optim.SGD(model.parameters(), 0.1), problem(), problem(9), num_epochs=3,
+        batch_size=16, generator=seeded(), augment=augment,
+    )  # fmt: skip
+    assert history["seconds"].tolist() == [4, 8, 12]
+
+
 def test_the_schedule_sets_the_rate_of_each_step_and_group():
     seen, model = [], linear()
     optimizer = torch.optim.SGD([{"params": [p]} for p in model.parameters()], 9.0)
@@ -131,17 +176,20 @@ def test_the_schedule_sets_the_rate_of_each_step_and_group():
 
 
 def test_only_training_batches_are_augmented():
-    shapes = []
+    shapes, shuffles = [], seeded()
 
     def augment(x, generator):
+        assert generator is shuffles
         shapes.append(tuple(x.shape))
-        return x + torch.rand(x.shape, generator=generator)
+        return torch.zeros_like(x)  # what the model is trained on is not x
 
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), 0.0)
-    options = dict(num_epochs=1, batch_size=16, generator=seeded())
+    options = dict(num_epochs=1, batch_size=16, generator=shuffles)
     history = fit(model, optimizer, problem(), problem(40), augment=augment, **options)
     assert shapes == [(16, 2)] * 4
+    x, y = problem()
+    assert history["train_loss"][0] == pytest.approx(evaluate(model, 0 * x, y)[0])
     assert history["val_loss"][-1] == evaluate(model, *problem(40))[0]
 
 
@@ -185,6 +233,18 @@ def test_evaluation_does_not_depend_on_batches_and_restores_the_mode():
     assert not any(p.grad is not None for p in model.parameters())
 
 
+def test_evaluation_keeps_no_graph_and_restores_the_mode_after_a_failure():
+    model, (x, y) = linear(), problem(4)
+
+    def broken(logits, y):
+        assert not logits.requires_grad and not model.training
+        raise KeyError("loss")
+
+    with pytest.raises(KeyError):
+        evaluate(model, x, y, broken)
+    assert model.training
+
+
 def test_accuracy_counts_what_is_right_and_no_nan():
     class Given(nn.Module):
         def __init__(self):
@@ -201,13 +261,21 @@ def test_accuracy_counts_what_is_right_and_no_nan():
 
 def test_bfloat16_comes_close_to_float32():
     losses = []
+
+    def loss_fn(logits, y):
+        if not model.training:  # evaluation: the loss itself is computed in float32
+            assert logits.dtype == torch.float32
+        return nn.functional.cross_entropy(logits, y)
+
     for dtype in (None, torch.bfloat16):
-        model = linear()
+        model, seen = linear(), set()
+        model.register_forward_hook(lambda m, _, out, s=seen: s.add((m.training, out.dtype)))
         optimizer = torch.optim.SGD(model.parameters(), 0.5)
         history = fit(
             model, optimizer, problem(), problem(32, 3), num_epochs=4, batch_size=16,
-            generator=seeded(), dtype=dtype,
+            generator=seeded(), dtype=dtype, loss_fn=loss_fn,
         )  # fmt: skip
+        assert seen == {(mode, dtype or torch.float32) for mode in (True, False)}
         losses.append(history["val_loss"][-1])
         assert all(p.dtype == torch.float32 for p in model.parameters())
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], abs=0.02)
@@ -228,8 +296,9 @@ def test_refuses(options, message):
     arguments = {"train": problem(), "num_epochs": 1, "batch_size": 8, "generator": seeded()}
     with pytest.raises(ValueError, match=message):
         fit(model, torch.optim.SGD(model.parameters(), 0.1), **{**arguments, **options})
-    with pytest.raises(ValueError, match="x has 1 examples and y 2"):
-        evaluate(model, torch.ones(1, 2), torch.ones(2))
+    for sizes in ((1, 2), (0, 0)):
+        with pytest.raises(ValueError, match=f"x has {sizes[0]} examples and y {sizes[1]}"):
+            evaluate(model, torch.ones(sizes[0], 2), torch.ones(sizes[1]))
 
 
 def test_the_loop_can_be_read_at_a_sitting():
