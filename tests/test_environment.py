@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from pathlib import Path
 
@@ -31,13 +33,23 @@ def test_the_profile(monkeypatch):
         environment.current_profile()
 
 
+def test_the_root_is_that_of_the_collection():
+    assert all((ROOT / package / "__init__.py").is_file() for package in environment.PACKAGES)
+
+
 def test_the_build_folder_is_made(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "a" / "b"))
-    assert build_folder() == tmp_path / "a" / "b"
-    assert build_folder().is_dir() and not list(build_folder().iterdir())
+    for _ in range(2):
+        assert build_folder() == tmp_path / "a" / "b"
+        assert build_folder().is_dir() and not list(build_folder().iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setattr(environment, "ROOT", tmp_path / "root")
+    for value, expected in (("~/b", "home/b"), ("c", "root/c"), ("", "root/build")):
+        monkeypatch.setenv("COURSE_BUILD", value)
+        assert build_folder() == tmp_path / expected
     monkeypatch.delenv("COURSE_BUILD")
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    assert build_folder() == tmp_path / "build"
+    assert build_folder() == tmp_path / "root" / "build"
 
 
 def test_a_checkout_that_cannot_be_written_has_a_fallback_that_is_said_once(
@@ -54,6 +66,27 @@ def test_a_checkout_that_cannot_be_written_has_a_fallback_that_is_said_once(
     write_atomically(fallback / "x", "x")
     printed = capsys.readouterr().out
     assert printed.count("cannot be written") == 1 and str(fallback) in printed
+    if hasattr(os, "getuid"):  # users of one machine do not share it, nor read it
+        assert fallback.name.endswith(f"-{os.getuid()}") and fallback.stat().st_mode & 0o077 == 0
+
+
+def test_a_build_folder_that_is_there_but_read_only_has_a_fallback(monkeypatch, tmp_path, capsys):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "read_only"))
+    monkeypatch.setattr(environment, "_said", set())
+    monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(environment.tempfile, "TemporaryFile", refuse)
+    assert build_folder().name.startswith("perceptron-to-dcgan")
+    assert "read_only cannot be written (Permission denied)" in capsys.readouterr().out
+
+
+def test_each_remark_is_made_once(monkeypatch, capsys):
+    monkeypatch.setattr(environment, "_said", set())
+    for remark in ("one", "two", "one"):
+        environment.say_once(remark)
+    assert capsys.readouterr().out == "one\ntwo\n"
 
 
 def test_inputs_are_each_remembered_once_in_order(monkeypatch):
@@ -71,6 +104,7 @@ def test_device_hardware_threads_versions(monkeypatch):
     assert environment.hardware().strip()
     import numpy
 
+    assert environment.versions().startswith(f"Python {platform.python_version()}, ")
     assert f"NumPy {numpy.__version__}" in environment.versions()
     assert torch.__version__.split("+")[0] in environment.versions()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -78,9 +112,44 @@ def test_device_hardware_threads_versions(monkeypatch):
     assert environment.device_name() == "cuda" and environment.hardware() == "an accelerator"
 
 
+def test_an_accelerator_of_a_mac(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for there, name in ((True, "mps"), (False, "cpu")):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
+        assert environment.device_name() == name
+
+
+@pytest.mark.parametrize(
+    ("file", "processor", "name"),
+    [
+        ("flags: x\nmodel name\t: Fast 9\nmodel name\t: Fast 9\n", "x86", "Fast 9"),
+        ("no such line", "arm", "arm"),
+        ("no such line", "", "machine"),
+        (None, "arm", "arm"),
+    ],
+)
+def test_the_processor_has_a_name_on_every_system(monkeypatch, file, processor, name):
+    monkeypatch.setattr(environment, "device_name", lambda: "cpu")
+    monkeypatch.setattr(environment.platform, "processor", lambda: processor)
+    monkeypatch.setattr(environment.platform, "machine", lambda: "machine")
+    monkeypatch.setattr(os, "cpu_count", lambda: 77)
+    monkeypatch.setattr(Path, "exists", lambda _: file is not None)
+    monkeypatch.setattr(Path, "read_text", lambda _: file)
+    assert environment.hardware() == f"{name}, 77 cores"
+
+
+def test_threads_are_torchs(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert environment.num_threads() == 77
+
+
 @pytest.mark.parametrize("content", ["é\n", b"\x00\xff", ""])
 def test_a_file_is_written_whole(tmp_path, content):
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "new" / "and deep" / "file"
     for _ in range(2):
         write_atomically(path, content)
         assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
@@ -101,6 +170,21 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
         write_atomically(path, "new and longer")
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_two_writers_name_their_part_alike(tmp_path, monkeypatch):
+    parts, replace = [], os.replace
+
+    def note(part, path):
+        parts.append(Path(part))
+        replace(part, path)
+
+    monkeypatch.setattr(os, "replace", note)
+    for pid, thread in ((1, 1), (1, 2), (2, 1), (2, 1)):  # the last two: one after the other
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        monkeypatch.setattr(threading, "get_ident", lambda thread=thread: thread)
+        write_atomically(tmp_path / "file", "x")
+    assert len(set(parts)) == 4 and {part.parent for part in parts} == {tmp_path}
 
 
 def test_writers_at_once_never_share_a_file(tmp_path):
