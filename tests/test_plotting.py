@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -53,6 +55,24 @@ def test_curves_over_their_own_steps_on_a_log_axis():
     assert ax.get_yscale() == "log" and ax.get_xlabel() == "epoch"
 
 
+def test_a_run_that_is_nan_leaves_a_gap_and_bands_are_see_through():
+    ax = plotting.plot_curves({"a": [[1.0, 2.0, 3.0], [3.0, np.nan, 5.0]]})
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, np.nan, 4])
+    assert ax.collections[0].get_alpha() < 0.5
+
+
+def test_train_and_validation_over_their_own_steps():
+    ax = plotting.plot_train_val([1, 2], [2, 1], [10, 20], xlabel="step", ylabel="loss", title="t")
+    for line in ax.lines:
+        np.testing.assert_array_equal(line.get_xdata(), [10, 20])
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("step", "loss", "t")
+
+
+def test_a_legend_outside_takes_matplotlibs_options():
+    ax = plotting.plot_curves({"a": [1, 2]})
+    assert plotting.legend_outside(ax, title="rate").get_title().get_text() == "rate"
+
+
 def test_train_is_dashed_and_validation_solid():
     _, ax = plt.subplots()
     ax.plot([0, 1], [5, 5])  # a line that was there before keeps its look
@@ -102,7 +122,20 @@ def test_decision_regions_colour_what_predict_says():
     np.testing.assert_allclose(limits.max(axis=0), [2.25, 1.25], atol=0.02)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 5), (5, 4, 5), (9, 4, 5, 3), (3, 1, 4, 5), (3, 3, 4, 5)])
+def test_decision_regions_of_any_classes():
+    x, y = np.random.default_rng(0).random((6, 2)), np.array([7, 3, 7, 3, 3, 9])
+    ax = plotting.plot_decision_regions(lambda x: x[:, 1], x, y)
+    for found, label in zip(ax.collections[1:], (3, 7, 9), strict=True):
+        np.testing.assert_array_equal(found.get_offsets(), x[y == label])
+        assert found.get_label() == f"class {label}"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_1$", "$x_2$")
+    z = ax.collections[0].get_array().reshape(200, 200)
+    assert (np.diff(z, axis=0) > 0).all()  # rows are x₂
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 5), (5, 4, 5), (9, 4, 5, 3), (3, 1, 4, 5), (3, 3, 4, 5), (2, 3, 5, 3)]
+)
 def test_images_of_every_layout(shape):
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     titles = [f"title {i}" for i in range(shape[0])]
@@ -111,11 +144,14 @@ def test_images_of_every_layout(shape):
     assert len(shown) == shape[0] and fig.get_suptitle() == "all"
     for ax, image, title in zip(shown, images, titles, strict=True):
         assert ax.get_title() == title
-        if image.ndim == 3 and image.shape[0] in (1, 3):  # channels first, torch's layout
+        if image.shape[0] in (1, 3) and image.shape[-1] not in (1, 3):  # torch's layout
             image = image.transpose(1, 2, 0)
         np.testing.assert_array_equal(ax.images[0].get_array().squeeze(), image.squeeze())
+        assert image.squeeze().ndim == 3 or ax.images[0].get_cmap().name == "gray"
     columns = {round(ax.get_position().x0, 3) for ax in fig.axes}
     assert len(columns) == min(4, shape[0])
+    assert len(fig.axes) == len(columns) * math.ceil(shape[0] / len(columns))
+    assert not any(ax.axison for ax in fig.axes)
 
 
 def test_images_that_are_none_are_refused():
@@ -161,6 +197,26 @@ def test_helpers_draw_where_they_are_told():
         _, ax = plt.subplots()
         assert draw(ax) is ax and len(plt.get_fignums()) == 1
         plt.close("all")
+
+
+def test_helpers_that_are_told_nothing_make_a_figure_of_their_own():
+    draw = (
+        lambda: plotting.plot_curves({"a": [1, 2]}),
+        lambda: plotting.plot_train_val([1, 2], [2, 1]),
+        lambda: plotting.plot_bars(ROWS, "accuracy"),
+        lambda: plotting.plot_confusion([0, 1], [0, 1], ["a", "b"]),
+        lambda: plotting.plot_decision_regions(lambda x: x[:, 0], np.eye(2), np.eye(2)[0]),
+    )
+    assert len({id(each().figure) for each in draw * 2}) == 10
+
+
+def test_the_style_shows_a_grid_and_pixels_as_they_are():
+    plotting.use_course_style()
+    _, ax = plt.subplots()
+    assert all(line.get_visible() for line in ax.get_xgridlines())
+    shown = plotting.show_images(np.zeros((1, 2, 2))).axes[0].images[0]
+    assert shown.get_interpolation() == "nearest"
+    assert plt.rcParams["savefig.bbox"] == "tight"  # a legend outside is not cut off
 
 
 def test_the_style_is_wide_enough_and_the_same_twice():
