@@ -10,7 +10,10 @@ import math
 import os
 import subprocess
 import sys
+import threading
+import time
 
+import joblib
 import nbformat
 import numpy as np
 import pytest
@@ -19,7 +22,14 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from shared import environment, experiments, source_hash
-from shared.experiments import best_value, paired_difference, show_table, summarise, sweep
+from shared.experiments import (
+    Difference,
+    best_value,
+    paired_difference,
+    show_table,
+    summarise,
+    sweep,
+)
 
 
 class Kernel:
@@ -261,9 +271,65 @@ values = [row["value"] for row in rows]
 def test_plain_values_are_text_that_differs():
     values = [1, 1.0, True, "1", [1], (1,), {1: 2}, None, b"1", np.ones(2), np.zeros(2), np.ones(3)]
     values += [np.ones(2, "f4"), np.float32(1), {1: 3}, [1, [2]], [1, 2], {"a": np.ones(1)}]
+    values += [{2: 2}, np.ones((1, 2)), np.zeros(5_000), np.eye(5_000)[2_500], [np.zeros(5_000)]]
+    values += [[np.eye(5_000)[2_500]]]  # text that leaves out the middle would be equal
     texts = [experiments._plain(value) for value in values]
     assert len(set(texts)) == len(texts)
     assert experiments._plain(lambda: 1) == experiments._plain(lambda: 2) == "function"
+    assert experiments._plain([lambda: 1]) == experiments._plain([lambda: 2])
+    objects = [np.array([what], dtype=object) for what in (object(), object())]
+    assert experiments._plain(objects[0]) == experiments._plain(objects[1])
+
+
+def test_what_a_setting_is_counts_and_not_how_it_is_written(kernel, monkeypatch):
+    cell = "import os\n" + SWEEP.replace("{}", "{'rate': float(os.environ['A_RATE'])}")
+    cells, calls = (IMPORTS, "def f(x): return x", cell), []
+    for rate in ("0.1", "0.2", "0.1"):
+        monkeypatch.setenv("A_RATE", rate)
+        notebook = kernel()
+        assert [row["rate"] for row in notebook.run(*cells)] == [float(rate)] * 2
+        calls.append(len(notebook.calls))
+    assert calls == [2, 2, 0]
+
+
+def test_equal_settings_of_two_names_are_two_runs(kernel):
+    cell = """
+def run_one(seed):
+    calls.append(seed)
+    return {"value": len(calls)}
+
+rows = sweep(run_one, {"once": {}, "again": {}}, (0,))
+"""
+    again = kernel()
+    assert [row["value"] for row in kernel().run(IMPORTS, cell)] == [1, 2]
+    assert [row["value"] for row in again.run(IMPORTS, cell)] == [1, 2] and again.calls == []
+
+
+ONE_CELL = IMPORTS + "def f(x): return x\n" + SWEEP
+
+
+@pytest.mark.parametrize("cell", [ONE_CELL, "%%time\n" + ONE_CELL, ONE_CELL + "\n\n"])
+def test_a_single_cell_that_is_run_again_makes_no_run_twice(kernel, cell):
+    notebook = kernel()
+    notebook.run(cell)
+    notebook.run(cell, cell)
+    assert len(notebook.calls) == 2
+
+
+def test_a_cell_that_is_no_python_does_no_harm(kernel, capsys):
+    first, again = kernel(), kernel()
+    for notebook in (first, again):
+        notebook.run(IMPORTS, "def f(x): return x")
+        notebook.shell.run_cell("def f(x) return", store_history=True)
+        notebook.run(SWEEP)
+    assert len(first.calls) == 2 and again.calls == []
+
+
+def test_only_the_running_cell_keeps_runs(kernel):
+    notebook = kernel()
+    notebook.shell.user_ns.update(is_running=experiments._is_running, shell=notebook.shell)
+    asked = "rows = [is_running(shell, text) for text in ('another()', In[-1], In[-1] + ' ')]"
+    assert notebook.run(asked) == [False, True, True]
 
 
 def test_two_sweeps_in_one_cell_are_two(kernel):
@@ -349,6 +415,43 @@ def test_outside_a_cell_nothing_is_kept(kernel, tmp_path):
     assert len(calls) == 4
 
 
+def test_a_module_may_run_a_sweep_while_the_cell_imports_it(kernel, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sweep_at_import.py").write_text(
+        "from shared.experiments import sweep\n"
+        "rows = sweep(lambda seed: {'value': seed}, {'a': {}}, (0,))\n"
+    )
+    fresh_files(monkeypatch)
+    try:
+        kernel().run("from sweep_at_import import rows")
+        assert len(list((tmp_path / "build" / "sweeps").iterdir())) == 1
+    finally:
+        sys.modules.pop("sweep_at_import", None)
+
+
+def test_a_module_edited_during_a_run_keeps_nothing_and_harms_nothing(
+    kernel, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "edited_helper.py").write_text("A = 2\n")
+    fresh_files(monkeypatch)
+    cell = """
+import edited_helper
+def run_one(seed):
+    open("edited_helper.py", "w").write("A = 30\\n")
+    return {"value": edited_helper.A}
+
+rows = sweep(run_one, {"a": {}}, (0,))
+"""
+    try:
+        assert kernel().run(IMPORTS, cell)[0]["value"] == 2
+        assert not list((tmp_path / "build").rglob("*.joblib"))
+    finally:
+        sys.modules.pop("edited_helper", None)
+
+
 def fresh_files(monkeypatch):
     """Look at the files as a new process would."""
     now = {path: source_hash._version(path) for path in source_hash._ours()}
@@ -420,8 +523,18 @@ def test_a_damaged_kept_run_is_made_again(kernel, tmp_path, capsys, monkeypatch,
     assert "is damaged; it is made again" in printed and "Traceback" not in printed
 
 
+def test_a_file_that_is_no_kept_run_is_not_believed(kernel, tmp_path):
+    cells = (IMPORTS, "def f(x): return x", SWEEP)
+    kernel().run(*cells)
+    for file in (tmp_path / "build").rglob("*.joblib"):
+        joblib.dump({"value": 99}, file)
+    again = kernel()
+    assert [row["value"] for row in again.run(*cells)] == [2, 3] and len(again.calls) == 2
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_keeping(kernel, monkeypatch, capsys):
-    def full_disk(*_):
+    def full_disk(_, file):
+        file.write_bytes(b"half a run")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(environment, "_said", set())
@@ -443,9 +556,14 @@ def test_rows_say_what_when_and_on_what(kernel):
         ("fast", 1, 2.0, 2.0),
         ("fast", 2, 2.0, 4.0),
     ]
-    assert all(row["seconds"] > 0 and row["curve"].shape == (3,) for row in rows)
+    assert all(0 < row["seconds"] < 10 and row["curve"].shape == (3,) for row in rows)
     made = {"date", "device", "threads"}
     assert all(row["made"].keys() == made and row["made"]["threads"] >= 1 for row in rows)
+
+
+def test_seconds_that_a_run_measured_itself_come_first():
+    (row,) = sweep(lambda seed: {"seconds": 5.0, "made": "by hand"}, {"a": {}}, (0,))
+    assert row["seconds"] == 5.0 and row["made"]["threads"] >= 1
 
 
 def test_kept_rows_keep_their_own_date_and_threads(kernel, monkeypatch):
@@ -466,6 +584,42 @@ def test_jobs_give_the_same_rows_and_a_failure_names_its_run(kernel):
         assert failure.value.__notes__ == ["in the run of setting 'bad' with seed 0"]
     with pytest.raises(TypeError, match="run_one returned int; it must return a dict"):
         sweep(lambda seed: seed, {"a": {}}, (0,))
+
+
+def test_jobs_run_at_once_and_keep_their_places():
+    both = threading.Barrier(2)
+
+    def run_one(seed):
+        both.wait(timeout=20)  # nobody goes on alone
+        time.sleep(0.2 * (seed == 0))  # the first is the last to be ready
+        return {"value": seed}
+
+    with joblib.parallel_config(backend="threading"):
+        rows = sweep(run_one, {"a": {}}, (0, 1), n_jobs=2)
+    assert [row["value"] for row in rows] == [0, 1]
+
+
+def test_the_bar_counts_kept_runs_too(kernel, monkeypatch):
+    class Bar(list):
+        def __init__(self, total, disable, **_):
+            self.total, self.disable = total, disable
+            bars.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, n=1):
+            self.append(n)
+
+    bars, cells = [], (IMPORTS, "def f(x): return x", SWEEP)
+    monkeypatch.setattr(experiments, "tqdm", Bar)
+    kernel().run(*cells)
+    monkeypatch.delenv("TQDM_DISABLE")
+    kernel().run(*cells)
+    assert [(bar.total, sum(bar), bar.disable) for bar in bars] == [(2, 2, True), (2, 2, False)]
 
 
 def square(seed, power=2):
@@ -542,6 +696,8 @@ def test_differences_are_paired_by_seed():
     assert difference.decided and str(difference) == "+0.8333 ± 0.1667 (n = 3)"
     assert paired_difference(rows, "m", "b", "a").mean == -difference.mean
     assert paired_difference(rows, "m", "b", "a").decided
+    mixed = paired_difference(rows[2::-1] + rows[3:], "m", "a", "b")  # seeds 2, 1, 0 and 0, 1, 2
+    assert mixed.standard_error == pytest.approx(difference.standard_error)
 
 
 @pytest.mark.parametrize(
@@ -550,7 +706,8 @@ def test_differences_are_paired_by_seed():
 )
 def test_what_is_decided(a, decided):
     assert paired_difference(rows_of(a=a, b=[0] * len(a)), "m", "a", "b").decided == decided
-    assert not paired_difference(rows_of(a=[5], b=[0]), "m", "a", "b").decided
+    one = paired_difference(rows_of(a=[5], b=[0]), "m", "a", "b")
+    assert not one.decided and math.isnan(one.standard_error)
 
 
 def test_two_standard_errors_decide():
@@ -558,6 +715,7 @@ def test_two_standard_errors_decide():
     for shift, decided in ((1.1, False), (1.2, True)):
         rows = rows_of(a=values + shift, b=[0, 0, 0])
         assert paired_difference(rows, "m", "a", "b").decided == decided
+    assert Difference(2.0, 1.0, 3).decided and Difference(-2.0, 1.0, 3).decided
 
 
 def test_pairs_need_equal_seeds():
@@ -585,6 +743,13 @@ def test_best_value(monkeypatch, profile):
             best_value(edge, "m", "rate")
         with pytest.raises(AssertionError, match="at the edge"):
             best_value([row for row in rows if row["rate"] >= 0.2], "m", "rate")
+    # a value that ends in NaN was tried: the best beside it is not at the edge
+    assert best_value([row for row in rows if row["rate"] in (0.1, 0.2, 0.4)], "m", "rate") == 0.2
+    means = ((0.1, (0.0, 9.0)), (0.2, (6.0, 6.0)), (0.3, (5.0, 5.0)))  # 9 is one lucky seed
+    lucky = [{"rate": rate, "m": m} for rate, found in means for m in found]
+    assert best_value(lucky, "m", "rate") == 0.2
+    with pytest.raises(ValueError, match="there is no 'depth' in the rows"):
+        best_value(rows, "m", "depth")
     with pytest.raises(ValueError, match="every mean of 'm' is NaN"):
         best_value(rows_nan(), "m", "seed")
 
