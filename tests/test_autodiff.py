@@ -357,7 +357,14 @@ def test_float32_stays_float32_beside_numbers_and_arrays():
     z = maximum(y, 1).mean() + y.max() + x.sigmoid().sum() + where([True, False, True], y, 0).sum()
     z.backward()
     assert (y.dtype, z.dtype, x.grad.dtype) == (np.float32,) * 3
+    assert (y.grad.dtype, z.grad.dtype) == (np.float32,) * 2
     assert Tensor([1, 2]).dtype == np.float64  # integers cannot have a gradient
+
+
+def test_a_condition_gets_no_gradient():
+    c = Tensor([[1.0], [0.0]], requires_grad=True)
+    where(c, Tensor([1.0, 2.0], requires_grad=True), 3.0).sum().backward()
+    np.testing.assert_array_equal(c.grad, [[0], [0]])
 
 
 def test_gradients_share_no_memory():

@@ -414,6 +414,11 @@ NUMBERS = {
         lambda: layers.check_features(np.zeros(2), 2),
         r"x has shape \(2,\); it must be \(≥1, 2\)",
     ),
+    "infinity in x": (
+        lambda: layers.check_features([[np.inf], [1.0]], 1),
+        "x contains NaN or infinity",
+    ),
+    "rows of x": (lambda: layers.check_features([[1], [1, 2]], 1), "x has rows of unequal length"),
     "NaN in x": (lambda: layers.check_features([[1.0], [np.nan]], 1), "x contains NaN or infinity"),
 }
 

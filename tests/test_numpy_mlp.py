@@ -288,6 +288,12 @@ def test_init_has_the_named_spread(init, std):
     assert W.std() == pytest.approx(std, rel=0.01) and abs(W.mean()) < 0.01 * std
 
 
+def test_every_layer_draws_its_own_weights_from_the_generator():
+    first, second = (MLP((4, 4, 4, 4), rng=np.random.default_rng(seed)) for seed in (0, 1))
+    matrices = [p for model in (first, second) for p in model.parameters().values() if p.ndim == 2]
+    assert len({p.tobytes() for p in matrices}) == 6
+
+
 def test_depth_one_learns_what_a_line_can_and_depth_two_learns_xor():
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     y = np.array([0, 1, 1, 0])

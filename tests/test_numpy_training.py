@@ -403,3 +403,22 @@ def test_a_step_that_forgets_its_loss():
 def test_the_optimizer_of_another_network_is_refused():
     with pytest.raises(ValueError, match="optimizer has other parameters"):
         run_fit(make_mlp(), optimizer=SGD(make_mlp().parameters(), 0.1))
+    model = make_mlp()
+    optimizer = SGD(model.parameters() | {"b2": np.zeros(3, np.float32)}, 0.1)  # one is another
+    with pytest.raises(ValueError, match="optimizer has other parameters"):
+        run_fit(model, optimizer=optimizer)
+
+
+def test_an_optimizer_written_by_hand_needs_no_params():
+    class Descent:
+        learning_rate = 0.1
+
+        def __init__(self, model):
+            self.step = lambda grads: [
+                p.__isub__(0.1 * grads[name]) for name, p in model.parameters().items()
+            ]
+
+    model, twin = make_mlp(), make_mlp()
+    run_fit(model, optimizer=Descent(model))
+    run_fit(twin, optimizer=SGD(twin.parameters(), 0.1))
+    np.testing.assert_array_equal(model.parameters()["W1"], twin.parameters()["W1"])
