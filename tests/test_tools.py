@@ -594,6 +594,15 @@ def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypa
     assert [cell.metadata for cell in nb.cells] == [{}, {}] and "widgets" not in nb.metadata
 
 
+def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
+    old = [new_output("stream", name="stdout", text="of an earlier run")]
+    after = new_code_cell("x = 1", execution_count=2, outputs=old)
+    nb = new_notebook(cells=[new_markdown_cell("# A"), new_code_cell("1 / 0"), after])
+    problem = run_notebooks.execute(nb, tmp_path, "quick", "label")
+    assert problem == "cell 2: ZeroDivisionError: division by zero"
+    assert (nb.cells[2].outputs, nb.cells[2].execution_count) == ([], None)
+
+
 def test_an_interrupted_cell_ends_the_command(tmp_path):
     nb = new_notebook(cells=[new_code_cell("raise KeyboardInterrupt")])
     with pytest.raises(KeyboardInterrupt):
