@@ -115,6 +115,20 @@ def test_links_lead_to_pages_or_nowhere(tmp_path):
         assert "here" in text
 
 
+@pytest.mark.parametrize(
+    "latex, text",
+    [
+        ("\\gamma", "γ"),
+        ("x_1 \\le 2^{k}", "x1 ≤ 2k"),
+        ("\\unheard{a} \\, \\| b", "a b"),
+        ("a < b & c", "a < b & c"),
+        ("\\frac{\\partial L}{\\partial x_j} = s (g_j - g) + a + b + c + d", "…"),
+    ],
+)
+def test_the_search_shows_formulas_in_letters(latex, text):
+    assert page.in_letters(latex) == text
+
+
 # figures
 
 
@@ -347,7 +361,7 @@ def test_a_site_of_stored_outputs(small):
     assert data[1][2] == [
         ["Second", "Second", "Why?"],
         ["Idea", "Idea", "Figure: a"],
-        ["What-we-found", "What we found", "One thing is . Another."],
+        ["What-we-found", "What we found", "One thing is x. Another."],
     ]
 
 

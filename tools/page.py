@@ -23,7 +23,7 @@ from shared.environment import ROOT, write_atomically
 
 TEMPLATES = Path(__file__).with_name("templates")
 FIGURE = re.compile(r"\*Figure:(.+?)(?:\n\s*\n|\Z)", re.DOTALL)
-MATH = re.compile(r'<span class="math.*?</span>', re.DOTALL)
+MATH = re.compile(r'<span class="math[^>]*>\\[(\[](.*?)\\[)\]]</span>', re.DOTALL)
 THUMBNAIL = (720, 360)  # pixels, twice what the first page shows
 KINDS = {"image/png": "png", "image/jpeg": "jpg"}
 
@@ -89,6 +89,13 @@ class Renderer(IPythonRenderer):
 def to_html(source: str, renderer: Renderer | None = None) -> str:
     """Return Markdown as HTML."""
     return MarkdownWithMath(renderer=renderer or Renderer(ROOT)).render(source)
+
+
+def in_letters(latex: str) -> str:
+    """Return a short formula as one might type it, such as γ or x2 ≤ 1; for a long one "…"."""
+    named = re.sub(r"\\([A-Za-z]+)", lambda command: html.unescape(f"&{command[1]};"), latex)
+    text = " ".join(re.sub(r"&\w+;|\\.|[{}^_\\]", "", named).split())
+    return text if len(text) <= 25 else "…"
 
 
 def inline(source: str) -> str:
@@ -184,7 +191,8 @@ def sections(nb, renderer: Renderer) -> list[list[str]]:
             text = " ".join(re.findall(r"^(?:def|class) (\w+)", cell.source, re.MULTILINE))
             parts = [("", text)]
         else:
-            markup = MATH.sub(" ", to_html(cell.source, renderer))
+            markup = to_html(cell.source, renderer)
+            markup = MATH.sub(lambda it: html.escape(in_letters(html.unescape(it[1]))), markup)
             pieces = re.split(r"(?=<h[1-6] )", markup)
             parts = [(re.match(r"<h\d id=.*?</h\d>", piece), piece) for piece in pieces]
         for heading, text in parts:

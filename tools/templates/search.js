@@ -7,7 +7,7 @@
   const MOST = 12;
   let sections = null;
 
-  const simple = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const simple = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
   function load() {
     if (load.begun) return;
