@@ -336,6 +336,8 @@ def test_check_judges_what_learners_do(page, capsys):
     assert "SyntaxError" in check(copy, capsys)[1][0]
     edit(copy, "cell-8", "None\n", "None  # hm\n")
     assert "none of its checks is reached" in check(copy, capsys)[1][1]
+    edit(copy, "cell-8", "    assert answer == 7\n", "")
+    assert "lost its checks" in check(copy, capsys)[1][1]
     nb = nbformat.read(copy, 4)
     nb.cells = [cell for cell in nb.cells if cell.id != "cell-4"]
     nbformat.write(nb, copy)

@@ -94,15 +94,19 @@ def watched(source: str) -> tuple[str, int]:
 def judge_starter(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> tuple[str, str]:
     """Return the verdict on a changed starter cell, which holds its own check.
 
-    It passes where it reaches more of its checks than as it stood, and none fails.
+    It passes where it reaches all of its checks, or more than as it stood, and none fails.
     """
-    reached, num_checks = [], 0
+
+    def reached(source: str) -> tuple[int, int]:
+        code, num_checks = watched(source)
+        told = page | {exercise.cell: f"{code}\nprint(len(_reached))"}
+        printed = kernel.cells(cells_for(told, (exercise.cell,)), SECONDS)
+        return int(printed.split()[-1]), num_checks
+
     try:
-        for source in (page[exercise.cell], own):
-            code, num_checks = watched(source)
-            told = page | {exercise.cell: f"{code}\nprint(len(_reached))"}
-            printed = kernel.cells(cells_for(told, (exercise.cell,)), SECONDS)
-            reached.append(int(printed.split()[-1]))
+        now, num_checks = reached(own)
+        if now < num_checks and now <= reached(page[exercise.cell])[0]:
+            return TO_WRITE, "changed, but none of its checks is reached yet"
     except SyntaxError as error:
         return FAILS, f"SyntaxError: {error.msg}, in line {error.lineno} of the cell"
     except Stopped as error:
@@ -110,9 +114,9 @@ def judge_starter(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> t
     except Failed as error:
         before = "a cell before it fails: " * (error.cell != exercise.cell)
         return FAILS, before + re.sub(r"_reached\.add\(\d+\); ", "", str(error))
-    if reached[1] <= reached[0]:
-        return TO_WRITE, "changed, but none of its checks is reached yet"
-    return PASSES, "" if reached[1] == num_checks else f"{reached[1]} of {num_checks} checks"
+    if not num_checks:
+        return FAILS, "the cell has lost its checks"
+    return PASSES, "" if now == num_checks else f"{now} of {num_checks} checks"
 
 
 def verdicts(nb, copy, kernel: Kernel):

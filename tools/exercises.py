@@ -185,7 +185,9 @@ def read_copy(copy: Path):
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{copy.name} cannot be read ({error})") from None
     except Exception:  # nbformat has a dozen ways to say so
-        raise ValueError(f"{copy.name} is damaged: no notebook, or one without its cells' ids") from None
+        raise ValueError(
+            f"{copy.name} is damaged: no notebook, or one without its cells' ids"
+        ) from None
     kept = nb.metadata.get("exercises", {})
     if not {"notebook", "version", "given"} <= set(kept):
         raise ValueError(f"{copy.name} is no learner's copy; `make exercises` writes those")
