@@ -183,7 +183,7 @@ def test_the_best_figure_is_tagged_or_full():
     assert best(figure_cell(thin), plain, figure_cell(thin)) == full
     assert best(plain, report) == thin
     assert best(plain, report, figure_cell(red, tags=["report"])) == red
-    assert best(figure_cell(red, tags=["readme"]), figure_cell(full, tags=["report"])) == red
+    assert best(figure_cell(red, tags=["gallery"]), figure_cell(full, tags=["report"])) == red
     assert best() == ""
 
 

@@ -148,11 +148,11 @@ def covers(picture: bytes) -> int:
 def best_figure(nb) -> bytes:
     """Return the picture that stands for the notebook, b"" where it has none.
 
-    It is that of a cell tagged `readme`, else one of those tagged `report`, else any; of several,
+    It is that of a cell tagged `gallery`, else one of those tagged `report`, else any; of several,
     the one that covers most of its thumbnail.
     """
     found = list(figures(nb))
-    for tag in ("readme", "report"):
+    for tag in ("gallery", "report"):
         tagged = [item for item in found if tag in nb.cells[item[0]].metadata.get("tags", [])]
         found = tagged or found
     pictures = [base64.b64decode(output.data[kind]) for _, output, kind in found]
