@@ -298,6 +298,14 @@ def test_figures_stand_beside_goal_and_published_figure(monkeypatch):
     assert site.tally(cards) == told and site.tally([]) == ""
 
 
+def test_titles_are_plain_and_never_empty():
+    def title(*cells):
+        return site.title_of(new_notebook(cells=[*cells]), Path("01_a.ipynb"))
+
+    assert title(new_markdown_cell("# Is `x` *one* & $y$?\n\nWhy?")) == "Is x one & y?"
+    assert title() == title(new_markdown_cell("")) == "01_a"
+
+
 @pytest.mark.parametrize(
     "seconds, words",
     [(0.44, "0.4 s"), (9.94, "9.9 s"), (10.4, "10 s"), (119.4, "119 s"), (773, "13 min")],
@@ -400,6 +408,14 @@ def test_the_command_says_what_stands_and_what_failed(small, monkeypatch, capsys
     monkeypatch.setattr("sys.argv", ["site", f"--build={small}"])
     assert site.main() == 1
     assert "The site cannot be built: ValueError" in capsys.readouterr().out
+
+
+def test_an_empty_notebook_has_its_page_too(small):
+    notebook_state.save(new_notebook(), small / "demo" / "02_b.ipynb")
+    rows = site.build_site(small / "out")
+    row = rows["demo/02_b.ipynb"]
+    assert (row["error"], row["title"], row["thumbnail"]) == ("", "02_b", "")
+    assert "3 notebooks." in index_of(small / "out")
 
 
 def test_without_mathjax_it_says_what_to_install(monkeypatch):
@@ -515,8 +531,8 @@ def test_every_notebook_has_a_card_with_all_that_belongs_on_it(built):
     targets = {target["notebook"] for target, row in results.targets_and_records() if row}
     for path, card in zip(find_notebooks(), cards, strict=True):
         name = f"{path.parent.name}/{path.name}"
-        title = page.inline(site.title_of(nbformat.read(path, 4)))
-        assert page.plain(title) in html.unescape(re.sub(r"<[^>]+>", "", card)), name
+        title = site.title_of(nbformat.read(path, 4), path)
+        assert title in html.unescape(re.sub(r"<[^>]+>", "", card)), name
         for part in ("thumbnail.png", 'class="question"', 'class="answer"', "full profile"):
             assert part in card, f"{name} has no {part}"
         assert re.search(r"<span>\d+ (s|min)</span>", card), name

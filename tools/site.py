@@ -19,7 +19,7 @@ import nbformat
 from shared.environment import ROOT, build_folder, write_atomically
 from shared.records import SIGNS, evidence, judge
 from tools.notebook_state import find_notebooks, print_anywhere
-from tools.page import TEMPLATES, environment, inline, write_page
+from tools.page import TEMPLATES, environment, inline, plain, write_page
 from tools.results import measured, targets_and_records
 
 MATHJAX = "sphinx-mathjax-offline", "tex-svg-full.js"  # the package, and its one file that we need
@@ -46,9 +46,10 @@ def site_name() -> str:
     return opening(ROOT / "README.md")[0] or "Notebooks"
 
 
-def title_of(nb) -> str:
-    """Return the notebook's title: its first line, without marks."""
-    return nb.cells[0].source.partition("\n")[0].strip("# ")
+def title_of(nb, path: Path) -> str:
+    """Return the notebook's title: its first line as plain text, else the name of its file."""
+    first = nb.cells[0].source.partition("\n")[0].strip("# ") if nb.cells else ""
+    return plain(inline(first)) or path.stem
 
 
 def question_and_answer(nb, path: Path) -> tuple[str, str]:
@@ -62,7 +63,7 @@ def question_and_answer(nb, path: Path) -> tuple[str, str]:
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if found := re.search(row, text, re.MULTILINE):
         return inline(found[1].strip()), inline(found[2].strip())
-    first = nb.cells[0].source.partition("\n")[2].strip().split("\n\n")[0]
+    first = nb.cells[0].source.partition("\n")[2].strip().split("\n\n")[0] if nb.cells else ""
     prose = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
     _, _, end = prose.partition("## What we found")
     bullet = re.search(r"^[-*] (.+?)(?=\n\s*\n|\n[-*#]|\Z)", end, re.DOTALL | re.MULTILINE)
@@ -99,7 +100,7 @@ def add_page(nb, path: Path, build: Path, row: dict) -> dict:
     Returns: where the page cannot be made, `page` is "" and `error` says why.
     """
     name, page = f"{path.parent.name}/{path.name}", build / path.parent.name / f"{path.stem}.html"
-    row = {"title": title_of(nb), "page": "", "thumbnail": "", "sections": []} | row
+    row = {"title": title_of(nb, path), "page": "", "thumbnail": "", "sections": []} | row
     try:
         link = page.relative_to(build).as_posix()
         made = write_page(nb, page, path.parent, **context(name, row))
@@ -123,8 +124,7 @@ def card(name: str, row: dict) -> dict:
         "figures": figures_of(name),
     }
     told["folder"] = opening(path.parent / "README.md")[0] or path.parent.name
-    headline = row["headline"] if row["profile"] == "quick" else ""  # full: it is in the figures
-    return row | told | {"run": run, "seconds": seconds, "headline": headline}
+    return row | told | {"run": run, "seconds": seconds}
 
 
 def context(name: str, row: dict) -> dict:
