@@ -234,22 +234,11 @@ def write_site(rows: dict[str, dict], build: Path) -> None:
         title, text = opening(ROOT / name / "README.md")
         folder = {"name": name, "title": title or name, "opening": text, "cards": list(group)}
         folders.append(folder)
-    write_assets(build, rows)
     link_neighbours(rows, build)
-    page = (
-        environment()
-        .get_template("index.html.j2")
-        .render(
-            root="",
-            site=site_name(),
-            description=site_name(),
-            opening=opening(ROOT / "README.md")[1],
-            tally=tally(cards),
-            cards=cards,
-            folders=folders,
-        )
-    )
-    write_atomically(build / "index.html", page)
+    about = {"site": site_name(), "description": site_name(), "tally": tally(cards), "root": ""}
+    about["opening"] = opening(ROOT / "README.md")[1]
+    template = environment().get_template("index.html.j2")
+    write_atomically(build / "index.html", template.render(cards=cards, folders=folders, **about))
     write_assets(build, rows)  # last: they are the largest
 
 
