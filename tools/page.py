@@ -92,10 +92,10 @@ def to_html(source: str, renderer: Renderer | None = None) -> str:
 
 
 def in_letters(latex: str) -> str:
-    """Return a short formula as one might type it, such as γ or x2 ≤ 1; for a long one "…"."""
+    """Return a short formula as one might type it, such as γ or x2 ≤ 1; for others "…"."""
     named = re.sub(r"\\([A-Za-z]+)", lambda command: html.unescape(f"&{command[1]};"), latex)
     text = " ".join(re.sub(r"&\w+;|\\.|[{}^_\\]", "", named).split())
-    return text if len(text) <= 25 else "…"
+    return "…" if len(text) > 25 or re.search(r"\\([dt]?frac|sqrt)", latex) else text
 
 
 def inline(source: str) -> str:
