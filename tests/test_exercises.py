@@ -135,6 +135,7 @@ def quoted_exercises():
 def kernel(tmp_path_factory):
     """One kernel for all notebooks, so that torch is imported once."""
     with Kernel(tmp_path_factory.mktemp("kernel")) as kernel:
+        kernel.explains = False
         yield kernel
 
 
