@@ -69,6 +69,7 @@ MINUS_ONE = "cross_entropy_backward: dlogits[np.arange(N), y] -= 1 - label_smoot
 SMOOTHED = "cross_entropy_backward: dlogits -= label_smoothing / K → "
 RUNNING = "batchnorm_forward: running_mean += momentum * (mean - running_mean) → running_mean += "
 NO_SMOOTHING = "this page has no smoothing; notebook 02 checks it"
+NESTEROV = "sgd_update: g = g + momentum * v if nesterov else v → "
 FIRST_BATCH = "the running mean starts at 0, as torch's does"
 NOT_CAUGHT = {
     "01_perceptron": {
@@ -88,6 +89,20 @@ NOT_CAUGHT = {
     "02_mlp_moons": {
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
         "cross_entropy_forward: if label_smoothing: → if True:": "adds 0",
+    },
+    "03_mlp_mnist": {
+        "init_weight: std = INITS[init](fan_in, fan_out) if init in INITS else init → "
+        "std = INITS[init](fan_in, fan_out)": "no start by number here; notebook 09 checks it",
+        "sgd_update: if weight_decay: → if True:": "adds 0",
+        "sgd_update: if momentum: → if True:": "the check has momentum throughout",
+        NESTEROV + "g = v": "this page has no Nesterov momentum; so the next five",
+        NESTEROV + "g = g - momentum * v if nesterov else v": "as above",
+        NESTEROV + "g = g if nesterov else v": "as above",
+        NESTEROV + "g = momentum * v if nesterov else v": "as above",
+        NESTEROV + "g = g + momentum if nesterov else v": "as above",
+        NESTEROV + "g = g + v if nesterov else v": "as above",
+        "dropout_backward: return dout if cache is None else dout * cache → "
+        "return dout * cache": "the check goes backward in training only",
     },
     "04_autodiff": {
         "unbroadcast: if grad.shape == shape: → if False:": "a sum over no axes changes nothing",
