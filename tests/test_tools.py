@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -793,6 +794,45 @@ def test_a_damaged_list_of_runs_starts_afresh(project):
     assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
     index = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
+
+
+def test_a_second_run_does_only_what_is_due(project):
+    def due():
+        printed = run_tool(project, "run_notebooks", "--due").stdout
+        names = re.findall(r"^\[\d+/\d+\] demo/(\w+)\.ipynb", printed, re.MULTILINE)
+        assert f"notebooks that are due: {len(names)};" in printed
+        return names
+
+    add(project, "01_demo", "from demo.layers import cache")
+    add(project, "02_fails", "1 / 0")
+    add(project, "03_other", "x = 1")
+    assert due() == ["01_demo", "02_fails", "03_other"]
+    assert due() == ["02_fails"]  # what failed is tried again
+    add(project, "02_fails", "x = 1")
+    (project / "demo" / "layers.py").write_text("def cache():\n    return 2\n", encoding="utf-8")
+    assert due() == ["01_demo", "02_fails"]
+    (project / "build" / "demo" / "03_other.html").unlink()
+    assert due() == ["03_other"]
+    data = project / "data" / "tinyshakespeare"
+    data.mkdir(parents=True)
+    (data / "input.txt").touch()  # other data may give other results
+    assert len(due()) == 3
+    assert due() == []
+    text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
+    (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
+    assert due() == ["03_other"]
+
+
+def notebook_text(project, name):
+    return (project / "demo" / f"{name}.ipynb").read_text(encoding="utf-8")
+
+
+def test_what_is_finished_is_kept_where_a_run_is_killed(project):
+    add(project, "01_demo", "x = 1")
+    add(project, "02_kills", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    assert run_tool(project, "run_notebooks").returncode != 0
+    rows = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
+    assert list(rows) == ["demo/01_demo.ipynb"]
 
 
 def test_a_read_only_checkout_has_its_pages_elsewhere(project):
