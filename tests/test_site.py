@@ -189,6 +189,17 @@ def test_the_best_figure_is_tagged_or_full():
     assert best() == ""
 
 
+def test_pictures_of_the_text_are_in_the_page(tmp_path):
+    (tmp_path / "drawn.png").write_bytes(base64.b64decode(png("red")))
+    cell = new_markdown_cell("![one](attachment:a.png) ![two](drawn.png)")
+    cell["attachments"] = {"a.png": {"image/png": png()}}
+    page.write_page(notebook_of(cell), tmp_path / "out.html", tmp_path, **facts())
+    images = Page((tmp_path / "out.html").read_text(encoding="utf-8")).images
+    sources = [f"data:image/png;base64,{picture}" for picture in (png(), png("red"))]
+    assert [image["alt"] for image in images] == ["one", "two"]
+    assert [image["src"] for image in images] == sources
+
+
 # cells
 
 
