@@ -22,10 +22,11 @@ from bs4 import BeautifulSoup
 
 from shared.environment import FOLDERS, ROOT, build_folder, write_atomically
 from tools.browser import chromium
+from tools.cards import title_of
 from tools.notebook_state import find_notebooks, output_problems, print_anywhere
 from tools.page import alternative, environment, figures, to_html
 from tools.results import compared, measured, results_table, targets_and_records
-from tools.site import title_of, write_assets
+from tools.site import write_assets
 
 REPORTS = ROOT / "reports"
 MOST_FIGURES = 4  # of one notebook
@@ -114,7 +115,8 @@ def measured_table(path: Path) -> str:
 def chapter(path: Path) -> tuple[str, dict[Path, bytes]]:
     """Return a notebook's part of its folder's report, and the figures that it shows."""
     nb, link = nbformat.read(path, 4), f"../{path.parent.name}/{path.name}"
-    parts, pictures = [f"## [{path.stem[:2]} · {title_of(nb)}]({link})", measured_table(path)], {}
+    title = f"## [{path.stem[:2]} · {title_of(nb, path)}]({link})"
+    parts, pictures = [title, measured_table(path)], {}
     for problem in output_problems(nb):
         parts.append(f"*Not the figures of a full run: {problem}.*")
     drawn = {number: output for number, output, kind in figures(nb) if kind == "image/png"}
