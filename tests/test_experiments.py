@@ -325,6 +325,42 @@ def test_a_cell_that_is_no_python_does_no_harm(kernel, capsys):
     assert len(first.calls) == 2 and again.calls == []
 
 
+def test_the_order_of_cells_counts(kernel):
+    start, double, square = "a = 3\ndef f(x): return a * x", "a = 2 * a", "a = a * a"
+    first, other = kernel(), kernel()
+    first.run(IMPORTS, start, double, square, SWEEP)
+    other.run(IMPORTS, start, square, double, SWEEP)  # SWEEP itself compares with f
+    assert len(first.calls) == len(other.calls) == 2
+
+
+@pytest.mark.parametrize("where", ["same kernel", "fresh kernel"])
+def test_an_edit_in_the_running_cell_counts(kernel, where):
+    def cell(factor):
+        return f"""
+def run_one(seed):
+    calls.append(seed)
+    return {{"value": {factor} * seed}}
+
+rows = sweep(run_one, {{"only": {{}}}}, (1,))
+"""
+
+    old = kernel()
+    assert old.run(IMPORTS, cell(2))[0]["value"] == 2
+    new = old if where == "same kernel" else kernel()
+    assert new.run(*([] if new is old else [IMPORTS]), cell(3))[0]["value"] == 3
+
+
+def test_what_a_callback_runs_is_not_kept(kernel):
+    values = []
+    for slider in (7, 1):  # a widget changes what no cell changed, and trains when none is running
+        notebook = kernel()
+        notebook.run(IMPORTS, "a = 1\ndef f(x): return a * x", SWEEP)
+        notebook.shell.user_ns["a"] = slider
+        sweep, run_one = (notebook.shell.user_ns[name] for name in ("sweep", "run_one"))
+        values += [row["value"] for row in sweep(run_one, {"only": {}}, (5,))]
+    assert values == [49, 7]
+
+
 def test_only_the_running_cell_keeps_runs(kernel):
     notebook = kernel()
     notebook.shell.user_ns.update(is_running=experiments._is_running, shell=notebook.shell)
