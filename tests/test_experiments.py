@@ -272,6 +272,7 @@ def test_plain_values_are_text_that_differs():
     values = [1, 1.0, True, "1", [1], (1,), {1: 2}, None, b"1", np.ones(2), np.zeros(2), np.ones(3)]
     values += [np.ones(2, "f4"), np.float32(1), {1: 3}, [1, [2]], [1, 2], {"a": np.ones(1)}]
     values += [{2: 2}, np.ones((1, 2)), np.zeros(5_000), np.eye(5_000)[2_500], [np.zeros(5_000)]]
+    values += [np.zeros(2, "i4"), np.zeros(2, "f4"), np.zeros(2, "i8")]  # the same bytes, in part
     values += [[np.eye(5_000)[2_500]]]  # text that leaves out the middle would be equal
     texts = [experiments._plain(value) for value in values]
     assert len(set(texts)) == len(texts)
@@ -703,7 +704,8 @@ def test_summarise():
     rows = [{"setting": "a", "m": m} for m in (1, 2, 3)] + [{"setting": "b", "m": 5}]
     assert summarise(rows, "m") == {"a": (2.0, 1.0, 3), "b": (5.0, 0.0, 1)}
     assert summarise([{"setting": "c", "m": 0.1}] * 3, "m")["c"][1] == 0  # no rounding left over
-    assert math.isnan(summarise([{"setting": "a", "m": math.nan}] * 2, "m")["a"][0])
+    for values in ([math.nan, math.nan], [1.0, math.nan]):  # a lost run must not vanish
+        assert math.isnan(summarise([{"setting": "a", "m": m} for m in values], "m")["a"][0])
     with pytest.raises(ValueError, match="there is no 'x' in the rows; they have setting, m"):
         summarise(rows, "x")
 
@@ -759,6 +761,11 @@ def test_pairs_need_equal_seeds():
         paired_difference(rows_of(a=[1, 2], b=[1]), "m", "a", "b")
     with pytest.raises(ValueError, match="need the same seeds"):
         paired_difference(rows_of(a=[1, 2]), "m", "c", "d")
+    shifted = [
+        row | {"seed": row["seed"] + (row["setting"] == "b")} for row in rows_of(a=[1, 2], b=[1, 2])
+    ]
+    with pytest.raises(ValueError, match="need the same seeds"):
+        paired_difference(shifted, "m", "a", "b")
 
 
 @pytest.mark.parametrize("profile", ["quick", "full"])
