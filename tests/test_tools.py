@@ -29,7 +29,7 @@ from nbformat.v4 import (
 from PIL import Image
 
 from shared.source_hash import code_hash, source_hash
-from tools import badges, check_notebooks, lower_bounds, run_notebooks, sync_cells
+from tools import badges, cards, check_notebooks, lower_bounds, run_notebooks, sync_cells
 from tools.notebook_state import (
     ROOT,
     changed_modules,
@@ -628,6 +628,7 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
     monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
     monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
     monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
+    monkeypatch.setattr(cards, "ROOT", project)
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
