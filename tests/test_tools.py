@@ -29,7 +29,7 @@ from nbformat.v4 import (
 from PIL import Image
 
 from shared.source_hash import code_hash, source_hash
-from tools import badges, cards, check_notebooks, lower_bounds, run_notebooks, sync_cells
+from tools import badges, cards, check_notebooks, lower_bounds, run_notebooks, site, sync_cells
 from tools.notebook_state import (
     ROOT,
     changed_modules,
@@ -904,15 +904,17 @@ def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, mon
 
 def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch):
     add(project, "02_other", "x = 1")
-    monkeypatch.setattr(run_notebooks.state, "ROOT", project)
-    row = dict(page="", data="", seconds=1.0, error="", headline="")
+    for module in (run_notebooks.state, cards, site):
+        monkeypatch.setattr(module, "ROOT", project)
+    row = dict(page="", thumbnail="", sections=[], data="", seconds=1.0, error="", headline="")
+    row |= dict(profile="quick")
     for first in ("an old title", "a < b & c"):
         rows = {f"demo/{name}.ipynb": row | {"title": name} for name in ("02_other", "01_demo")}
         rows["demo/01_demo.ipynb"]["title"] = first
-        run_notebooks.write_index(rows, project / "build")
+        run_notebooks.write_index(rows, project / "build", complete=False)
     html = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "an old title" not in html
-    assert 0 < html.index("a &lt; b &amp; c") < html.index("02_other")
+    assert 0 < html.index("a &lt; b &amp; c") < html.index(">02_other<")
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
@@ -925,7 +927,9 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
-    monkeypatch.setattr(run_notebooks, "write_index", lambda rows, build: written.append(build))
+    monkeypatch.setattr(
+        run_notebooks, "write_index", lambda rows, build, complete: written.append(build)
+    )
     monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
     assert run_notebooks.main() == 1
     assert written == [tmp_path]
