@@ -648,3 +648,18 @@ def test_indexing_gives_gradients_in_the_dtype_of_its_input():
     y[[0, 0, 2]].sum().backward()
     assert x.grad.dtype == np.float32
     np.testing.assert_array_equal(x.grad, [[4, 4], [0, 0], [2, 2]])
+
+
+def test_a_detached_tensor_asks_for_no_gradient():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x.detach()).sum()
+    y.backward()
+    assert not x.detach().requires_grad
+    np.testing.assert_array_equal(x.grad, [1, 2])  # one factor only
+
+
+def test_a_leafs_gradient_shares_no_memory_with_the_callers_array():
+    x, gradient = Tensor(np.ones((2, 3)), requires_grad=True), np.ones((3, 2))
+    x.transpose().backward(gradient)
+    gradient[:] = 5
+    np.testing.assert_array_equal(x.grad, np.ones((2, 3)))
