@@ -1040,3 +1040,21 @@ def test_every_requirement_of_ours_has_a_lower_bound():
     assert done.returncode == 0
     assert all("==" in line for line in done.stdout.splitlines())
     assert {"numpy", "pytest"} <= {line.partition("==")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "changed"),
+    [
+        ({"a.py": "1"}, {"a.py": "1"}, []),
+        ({"a.py": "1"}, {"a.py": "2"}, ["a.py"]),
+        ({}, {"b.py": "1", "a.py": "1"}, ["a.py", "b.py"]),  # imported since
+        ({"a.py": "1"}, {}, ["a.py"]),  # imported no more
+        (None, {"a.py": "1"}, []),  # nothing is known of the run
+    ],
+)
+def test_modules_that_come_go_or_change_are_named(monkeypatch, then, now, changed):
+    monkeypatch.setattr("tools.notebook_state.module_hashes", lambda nb, root: now)
+    nb = new_notebook()
+    if then is not None:
+        nb.metadata["course"] = {"modules": then}
+    assert changed_modules(nb) == changed
