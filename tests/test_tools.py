@@ -337,12 +337,6 @@ REFUSALS = {
     "absolute path C:": _output(
         output_type="execute_result", data={"text/plain": "'C:\\\\Users\\\\ann'"}
     ),
-    "absolute path /root/": _output(
-        output_type="display_data", data={"text/html": "<img src='/root/a.png'>"}
-    ),
-    "absolute path /work/": _edit_last(lambda cell: cell.update(source="open('/work/x')")),
-    "absolute path /Users/": _edit_last(lambda cell: cell.update(source="open('/Users/ann')")),
-    "absolute path /content/": _edit_last(lambda cell: cell.update(source="'/content/x'")),
     "error output, ValueError": _output(
         output_type="error", ename="ValueError", evalue="", traceback=[]
     ),
@@ -364,6 +358,19 @@ REFUSALS = {
     ),
     "no cell calls choose_profile": lambda nb: nb.cells[2].update(source="profile = 'quick'"),
 }
+
+
+@pytest.mark.parametrize("room", ["home", "root", "tmp", "work", "Users", "content"])
+@pytest.mark.parametrize("where", ["source", "output"])
+def test_paths_of_a_machine_are_refused(project, notebook, room, where):
+    nb, path = nbformat.read(notebook, 4), f"'/{room}/a.png'"
+    if where == "source":
+        nb.cells[-1].source = f"open({path})"
+    else:
+        data = {"text/html": f"<img src={path}>"}
+        nb.cells[-1].outputs.append(new_output("display_data", data))
+    save(nb, notebook)
+    assert any(f"absolute path /{room}/" in said for said in check_notebooks.problems(notebook))
 
 
 @pytest.mark.parametrize("message", REFUSALS)
