@@ -452,13 +452,19 @@ def test_outside_a_cell_nothing_is_kept(kernel, tmp_path):
     assert len(calls) == 4
 
 
+def module_beside(monkeypatch, folder, name, text):
+    """Write a module where the notebook lies, so that it can be imported; return its file."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    file = folder / f"{name}.py"
+    file.write_text(text)
+    return file
+
+
 def test_a_module_may_run_a_sweep_while_the_cell_imports_it(kernel, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "sweep_at_import.py").write_text(
-        "from shared.experiments import sweep\n"
-        "rows = sweep(lambda seed: {'value': seed}, {'a': {}}, (0,))\n"
-    )
+    text = "from shared.experiments import sweep\n"
+    text += "rows = sweep(lambda seed: {'value': seed}, {'a': {}}, (0,))\n"
+    module_beside(monkeypatch, tmp_path, "sweep_at_import", text)
     fresh_files(monkeypatch)
     try:
         kernel().run("from sweep_at_import import rows")
@@ -470,9 +476,7 @@ def test_a_module_may_run_a_sweep_while_the_cell_imports_it(kernel, monkeypatch,
 def test_a_module_edited_during_a_run_keeps_nothing_and_harms_nothing(
     kernel, monkeypatch, tmp_path
 ):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "edited_helper.py").write_text("A = 2\n")
+    module_beside(monkeypatch, tmp_path, "edited_helper", "A = 2\n")
     fresh_files(monkeypatch)
     cell = """
 import edited_helper
@@ -499,11 +503,9 @@ def fresh_files(monkeypatch):
 def test_a_module_edited_under_a_running_kernel_is_noticed(kernel, monkeypatch, tmp_path, capsys):
     folder = tmp_path / "beside"
     folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
+    text = "def f(x):\n    return 2 * x\n"
+    helper = module_beside(monkeypatch, folder, "helper_of_the_reader", text)
     monkeypatch.setattr(environment, "_said", set())
-    helper = folder / "helper_of_the_reader.py"
-    helper.write_text("def f(x):\n    return 2 * x\n")
     cells = (IMPORTS, f"from {helper.stem} import f", SWEEP)
     try:
         fresh_files(monkeypatch)
@@ -526,9 +528,7 @@ def test_a_module_edited_under_a_running_kernel_is_noticed(kernel, monkeypatch, 
 
 
 def test_a_module_that_comes_in_during_a_run_is_not_in_the_key(kernel, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "late_helper.py").write_text("A = 2\n")
+    module_beside(monkeypatch, tmp_path, "late_helper", "A = 2\n")
     fresh_files(monkeypatch)
     cell = """
 def run_one(seed):
