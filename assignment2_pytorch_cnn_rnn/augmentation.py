@@ -14,7 +14,9 @@ from torch.nn import functional as F
 def check_batch(x: torch.Tensor) -> None:
     """Raise ValueError unless x is a batch of images (N, C, H, W), N ≥ 1."""
     if x.ndim != 4 or 0 in x.shape:
-        raise ValueError(f"x has shape {tuple(x.shape)}; it must be (N, C, H, W) without empty axes")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; it must be (N, C, H, W) without empty axes"
+        )
 
 
 def windows_at(x: torch.Tensor, top: torch.Tensor, left: torch.Tensor, size: tuple[int, int]):
@@ -44,7 +46,7 @@ def random_crop(x: torch.Tensor, generator: torch.Generator, padding: int = 4, m
 
 
 def flip_where(x: torch.Tensor, flipped: torch.Tensor):
-    """Return x (N, C, H, W) with those images mirrored, left to right, where flipped (N,) is true."""
+    """Return x (N, C, H, W) with images mirrored left to right where flipped (N,) is true."""
     return torch.where(flipped.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
 
 

@@ -9,10 +9,10 @@ from torch import nn
 VGG_PLAN = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
-def check_images(x: torch.Tensor, smallest: int = 1) -> None:
+def check_images(x: torch.Tensor, smallest: int = 1, exactly: int | None = None) -> None:
     """Raise ValueError unless x is a batch of colour images in floats, large enough for a network.
 
-    Args: x: (N, 3, H, W), N ≥ 1. smallest: the least height and width in pixels.
+    Args: x: (N, 3, H, W), N ≥ 1. smallest: the least height and width in pixels; exactly: both.
     """
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}; it must be (N, 3, H, W) with N ≥ 1")
@@ -20,6 +20,10 @@ def check_images(x: torch.Tensor, smallest: int = 1) -> None:
         raise ValueError(f"x is {x.dtype}; it must be floats, see shared.training.to_tensor")
     if min(x.shape[2:]) < smallest:
         raise ValueError(f"x has images of {x.shape[2]} × {x.shape[3]}; at least {smallest} pixels")
+    if exactly is not None and x.shape[2:] != (exactly, exactly):
+        raise ValueError(
+            f"x has images of {x.shape[2]} × {x.shape[3]}; it must be {exactly} × {exactly}"
+        )
 
 
 def check_positive(**numbers: int) -> None:
@@ -88,9 +92,7 @@ class ReducedVGG(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward(self, x):
-        check_images(x)
-        if x.shape[2:] != (32, 32):
-            raise ValueError(f"x has images of {x.shape[2]} × {x.shape[3]}; it must be 32 × 32")
+        check_images(x, exactly=32)
         return self.head(self.features(x).flatten(1))  # five halvings leave one place
 
 

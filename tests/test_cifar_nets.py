@@ -1,4 +1,4 @@
-"""The networks of notebook 06: their sizes, their layers, what their maps mean, what they refuse."""
+"""The networks of notebook 06: sizes, layers, what their maps mean, what they refuse."""
 
 from __future__ import annotations
 

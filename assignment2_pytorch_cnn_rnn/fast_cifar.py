@@ -1,0 +1,215 @@
+"""The parts of a record recipe for CIFAR-10, each usable alone.
+
+Source: K. Jordan 2024, 94% on CIFAR-10 in 3.29 seconds on a single GPU; written anew from its text.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from assignment2_pytorch_cnn_rnn.augmentation import check_batch, flip_where, random_crop
+from assignment2_pytorch_cnn_rnn.cifar_nets import check_images, check_positive
+
+
+def patch_covariance(x: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """Return the covariance (D, D) of all patches k × k of x (N, C, H, W), D = C · k · k, float64."""
+    D, count, total, products = x.shape[1] * kernel_size**2, 0, 0, 0
+    for part in x.split(500):  # all patches at once would be D times the images
+        patches = F.unfold(part.double(), kernel_size).transpose(1, 2).reshape(-1, D)  # (P, D)
+        count, total = count + len(patches), total + patches.sum(dim=0)
+        products = products + patches.T @ patches
+    mean = total / count
+    return products / count - mean.outer(mean)
+
+
+@torch.no_grad()
+def whitening_filters(x: torch.Tensor, kernel_size=2, eps=5e-4) -> torch.Tensor:
+    """Return filters (2 D, C, k, k) whose outputs over x are uncorrelated, of variance about 1.
+
+    D = C · k · k. They are the eigenvectors of the covariance of all patches k × k, each divided
+    by √(its variance + eps); then the same once more with the sign turned.
+
+    Args: x: (N, C, H, W) floats, the training images; eps keeps faint directions, noise, small.
+    """
+    check_batch(x)
+    if not 1 <= kernel_size <= min(x.shape[2:]):
+        raise ValueError(f"kernel_size is {kernel_size}; it must be 1 … {min(x.shape[2:])}")
+    if eps <= 0:
+        raise ValueError(f"eps is {eps}; it must be above 0")
+    variances, vectors = torch.linalg.eigh(patch_covariance(x, kernel_size))  # a vector a column
+    filters = (vectors / (variances + eps).sqrt()).T
+    filters = filters.reshape(-1, x.shape[1], kernel_size, kernel_size)
+    return torch.cat([filters, -filters]).to(x.dtype)
+
+
+def whitening_conv(x: torch.Tensor, kernel_size=2, eps=5e-4) -> nn.Conv2d:
+    """Return a convolution that whitens x (N, C, H, W); of it only the bias is trained."""
+    filters = whitening_filters(x, kernel_size, eps)
+    conv = nn.Conv2d(x.shape[1], len(filters), kernel_size)
+    conv.weight = nn.Parameter(filters, requires_grad=False)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+@torch.no_grad()
+def dirac_start_(conv: nn.Conv2d) -> None:
+    """Let the first filters of a convolution copy their input; the others start as torch's do.
+
+    Filter m, for m below the number of input channels, is 1 at channel m's middle and 0 elsewhere.
+    """
+    conv.reset_parameters()
+    nn.init.dirac_(conv.weight[: conv.in_channels])
+
+
+def norm_without_scale(channels: int) -> nn.BatchNorm2d:
+    """Return batch norm whose γ stays 1: the next layer's weights can scale as well."""
+    bn = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
+    bn.weight.requires_grad_(False)
+    return bn
+
+
+class ConvGroup(nn.Sequential):
+    """Conv, pool, norm, GELU, conv, norm, GELU: (N, C, H, W) → (N, M, H / 2, W / 2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, dirac=True, scale=False, act=nn.GELU):
+        norm = nn.BatchNorm2d if scale else norm_without_scale
+        first, second = (
+            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
+            for channels in (in_channels, out_channels)
+        )
+        if dirac:
+            dirac_start_(first)
+            dirac_start_(second)
+        pool = nn.MaxPool2d(2)
+        super().__init__(first, pool, norm(out_channels), act(), second, norm(out_channels), act())
+
+
+class FastNet(nn.Module):
+    """A frozen whitening layer, three groups of two convolutions, one linear layer: (N, K) logits.
+
+    Args:
+        x_train: (N, 3, H, W), from which the whitening filters are computed; None puts a learnt
+            convolution of the same shape in their place.
+        widths: channels of the three groups.
+        dirac, scale, act: as in ConvGroup.
+    """
+
+    def __init__(
+        self, x_train, widths=(64, 256, 256), num_classes=10, dirac=True, scale=False, act=nn.GELU
+    ):
+        super().__init__()
+        first, second, third = widths
+        check_positive(first=first, second=second, third=third, num_classes=num_classes)
+        stem = nn.Conv2d(3, 24, 2) if x_train is None else whitening_conv(x_train)
+        options = dict(dirac=dirac, scale=scale, act=act)
+        self.body = nn.Sequential(
+            stem,
+            act(),
+            ConvGroup(stem.out_channels, first, **options),
+            ConvGroup(first, second, **options),
+            ConvGroup(second, third, **options),
+            nn.MaxPool2d(3),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(third, num_classes, bias=False)
+
+    def forward(self, x):
+        check_images(x, exactly=32)
+        return self.head(self.body(x)) / 9
+
+
+class AlternatingFlip:
+    """Mirror a random half of the images in one epoch, and the other half in the next.
+
+    Two epochs show each image from both sides, which independent draws do half of the time.
+    """
+
+    def __init__(self, num_examples: int, generator: torch.Generator):
+        draw = torch.rand(num_examples, generator=generator, device=generator.device)
+        self.first = (draw < 0.5).cpu()
+
+    def __call__(self, x: torch.Tensor, index: torch.Tensor, epoch: int) -> torch.Tensor:
+        """Return x (B, C, H, W), the images number index (B,), as they are seen in this epoch."""
+        return flip_where(x, self.first[index.cpu()] ^ (epoch % 2 == 1))
+
+
+def shift(x: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
+    """Return x (N, C, H, W), each image moved by up to so many pixels, its edge reflected."""
+    return random_crop(x, generator, padding=pixels)
+
+
+class Lookahead:
+    """Slow weights that follow the fast ones of a model, and pull them back.
+
+    update moves slow ← decay · slow + (1 − decay) · fast, and puts them into the model.
+    Running statistics of batch norm are weights here, too.  Source: Zhang et al. 2019, algorithm 1.
+    """
+
+    def __init__(self, model: nn.Module):
+        state = model.state_dict()  # shares memory with the model
+        self.fast = [p for p in state.values() if p.is_floating_point()]
+        self.slow = [p.clone() for p in self.fast]
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """Mix once; decay 0 forgets the slow weights, 1 undoes what was learnt since."""
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay is {decay}; it must be 0 … 1")
+        for slow, fast in zip(self.slow, self.fast, strict=True):
+            slow.lerp_(fast, 1 - decay)
+            fast.copy_(slow)
+
+
+def views(x: torch.Tensor, how: str = "six") -> list[tuple[float, torch.Tensor]]:
+    """Return (weight, view) of x (N, C, H, W); the weights add up to 1.
+
+    Args: how: "one"; "mirror": also mirrored; "six": those, and both moved by a pixel along each
+        diagonal half as a whole, the two pairs with half of the weight.
+    """
+    check_batch(x)
+    if how == "one":
+        return [(1.0, x)]
+    if how == "mirror":
+        return [(0.5, x), (0.5, x.flip(3))]
+    if how != "six":
+        raise ValueError(f"how is {how!r}; it must be one, mirror or six")
+    H, W = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    moved = [padded[:, :, i : i + H, i : i + W] for i in (0, 2)]
+    return [(0.25, v) for v in (x, x.flip(3))] + [(0.125, v) for m in moved for v in (m, m.flip(3))]
+
+
+@torch.no_grad()
+def view_logits(model, x, how="six", batch_size=500) -> torch.Tensor:
+    """Return the weighted mean of the model's logits (N, K) over views of x, in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.cat(
+            [
+                sum(weight * model(view).float() for weight, view in views(part, how))
+                for part in x.split(batch_size)
+            ]
+        )
+    finally:
+        model.train(was_training)
+
+
+def param_groups(model: nn.Module, learning_rate: float, weight_decay: float, bias_factor=64.0):
+    """Return two groups for an optimiser: batch norm's β at a rate bias_factor times as high.
+
+    Args: weight_decay: as torch's SGD takes it, for the weights; the β get the same pull per step.
+    """
+    betas = [m.bias for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    ids = {id(p) for p in betas}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+    return [
+        {"params": others, "lr": learning_rate, "weight_decay": weight_decay},
+        {
+            "params": betas,
+            "lr": learning_rate * bias_factor,
+            "weight_decay": weight_decay / bias_factor,
+        },
+    ]
