@@ -14,7 +14,7 @@ from assignment2_pytorch_cnn_rnn.cifar_nets import check_images, check_positive
 
 
 def patch_covariance(x: torch.Tensor, kernel_size: int) -> torch.Tensor:
-    """Return the covariance (D, D) of all patches k × k of x (N, C, H, W), D = C · k · k, float64."""
+    """Return the covariance (D, D) in float64 of all patches k × k of x (N, C, H, W), D = C k²."""
     D, count, total, products = x.shape[1] * kernel_size**2, 0, 0, 0
     for part in x.split(500):  # all patches at once would be D times the images
         patches = F.unfold(part.double(), kernel_size).transpose(1, 2).reshape(-1, D)  # (P, D)

@@ -9,6 +9,11 @@ from torch.nn import functional as F
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
+def relative_gradient(W: torch.Tensor) -> torch.Tensor:
+    """Return ‖dW‖ / ‖W‖; 0 for weights that are not trained."""
+    return W.new_zeros(()) if W.grad is None else W.grad.norm() / W.detach().norm()
+
+
 def layer_statistics(model, x, y, learning_rate=0.1):
     """Return three tensors (L,), over convolutions and linear layers in the order of their use.
 
@@ -36,6 +41,6 @@ def layer_statistics(model, x, y, learning_rate=0.1):
             b.copy_(kept[name])
     z_std = torch.stack([z.detach().std() for z in outputs])
     dz_rms = torch.stack([len(x) * z.grad.square().mean().sqrt() for z in outputs])
-    update = torch.stack([learning_rate * m.weight.grad.norm() / m.weight.norm() for m in used])
+    update = torch.stack([learning_rate * relative_gradient(m.weight) for m in used])
     model.zero_grad()
-    return z_std, dz_rms, update.detach()
+    return z_std, dz_rms, update
