@@ -52,6 +52,19 @@ def conv_block(in_channels, out_channels, batchnorm=True, pool=False):
     return [*layers, nn.ReLU()]
 
 
+@torch.no_grad()
+def he_start_(model: nn.Module) -> None:
+    """Draw the weights of all convolutions from N(0, 2 / fan-in); biases start at 0.
+
+    Source: He et al. 2015, equation 10.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                module.bias.zero_()
+
+
 class ThreeConv(nn.Module):
     """Three convolutions, the mean over all places, one linear layer: (N, 3, H, W) → (N, K)."""
 

@@ -6,11 +6,15 @@ the stem: one convolution 3 × 3 without stride, and no pooling behind it.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
-from assignment2_pytorch_cnn_rnn.cifar_nets import check_images, check_positive, conv_block
+from assignment2_pytorch_cnn_rnn.cifar_nets import (
+    check_images,
+    check_positive,
+    conv_block,
+    he_start_,
+)
 
 DOWNSAMPLING = ("stride", "pool")
 
@@ -104,19 +108,6 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         return self.fc(self.features(x).mean(dim=(2, 3)))
-
-
-@torch.no_grad()
-def he_start_(model: nn.Module) -> None:
-    """Draw the weights of all convolutions from N(0, 2 / fan-in); biases start at 0.
-
-    Source: He et al. 2015, equation 10.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                module.bias.zero_()
 
 
 class Residual(nn.Module):
