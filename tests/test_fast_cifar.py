@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from torch import nn
 
 from assignment2_pytorch_cnn_rnn.cifar_nets import count_parameters
 from assignment2_pytorch_cnn_rnn.fast_cifar import (
-    AlternatingFlip,
     ConvGroup,
     FastNet,
-    Lookahead,
     dirac_start_,
     norm_without_scale,
-    param_groups,
     patch_covariance,
-    shift,
     view_logits,
     views,
     whitening_conv,
@@ -126,43 +120,6 @@ def test_the_full_size_and_the_learnt_stem():
     assert learnt.body[0].weight.requires_grad and learnt.body[0].weight.shape == (24, 3, 2, 2)
 
 
-def test_alternating_flips_show_both_sides_in_two_epochs():
-    x = torch.arange(6.0).view(1, 1, 2, 3).expand(40, -1, -1, -1)
-    flip = AlternatingFlip(40, seeded())
-    index = torch.arange(40)
-    seen = [flip(x, index, epoch) for epoch in range(4)]
-    is_flipped = [[not torch.equal(image, x[0]) for image in epoch] for epoch in seen]
-    assert 10 < sum(is_flipped[0]) < 30
-    assert is_flipped[1] == [not f for f in is_flipped[0]]
-    assert is_flipped[2:] == is_flipped[:2]
-    part = torch.tensor([7, 3, 30])
-    assert torch.equal(flip(x[part], part, 1), seen[1][part])
-
-
-def test_a_shift_stays_within_its_pixels():
-    x = torch.arange(100.0).view(1, 1, 10, 10).expand(300, -1, -1, -1)
-    middles = {float(image[0, 5, 5]) for image in shift(x, seeded())}
-    assert middles == {55.0 + 10 * i + j for i in range(-2, 3) for j in range(-2, 3)}
-
-
-def test_lookahead_is_a_moving_average_that_pulls_back():
-    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    slow = {name: p.clone().double() for name, p in net.state_dict().items()}
-    lookahead = Lookahead(net)
-    for step, decay in enumerate((0.9, 0.5, 0.0, 1.0)):
-        for p in net.parameters():
-            p.data += torch.randn(p.shape, generator=seeded(step))
-        net(torch.randn(5, 2, generator=seeded(step)))  # moves the running statistics
-        fast = {name: p.clone() for name, p in net.state_dict().items()}
-        lookahead.update(decay)
-        for name, p in net.state_dict().items():
-            if p.is_floating_point():
-                slow[name] = decay * slow[name] + (1 - decay) * fast[name]
-                torch.testing.assert_close(p, slow[name].float())
-            else:
-                assert torch.equal(p, fast[name])  # the count of batches
-
-
 @pytest.mark.parametrize("how", ["one", "mirror", "six"])
 def test_views(how):
     x = correlated(2, height=6, width=7)
@@ -191,19 +148,6 @@ def test_the_answers_to_the_views_are_averaged():
     torch.testing.assert_close(view_logits(net, x, "one"), net(x).float())
 
 
-def test_the_shifts_of_batch_norm_learn_faster():
-    net = FastNet(None, (2, 3, 4))
-    weights, betas = param_groups(net, 0.1, 0.01, bias_factor=64.0)
-    assert betas["lr"] == 6.4 and weights["lr"] == 0.1
-    pulls = [group["lr"] * group["weight_decay"] for group in (weights, betas)]
-    assert pulls[0] == pytest.approx(pulls[1])
-    assert {p.shape for p in betas["params"]} == {(2,), (3,), (4,)}
-    together = list(itertools.chain(weights["params"], betas["params"]))
-    trained = [p for p in net.parameters() if p.requires_grad]
-    assert {id(p) for p in together} == {id(p) for p in trained} and len(together) == len(trained)
-    torch.optim.SGD([weights, betas], momentum=0.85, nesterov=True)
-
-
 def test_wrong_input_is_refused():
     x = torch.randn(2, 3, 8, 8)
     with pytest.raises(ValueError, match=r"kernel_size is 9; it must be 1 … 8"):
@@ -218,6 +162,4 @@ def test_wrong_input_is_refused():
         FastNet(None, (2, 2, 0))
     with pytest.raises(ValueError, match=r"how is 'all'; it must be one, mirror or six"):
         views(x, "all")
-    with pytest.raises(ValueError, match=r"decay is 1.1; it must be 0 … 1"):
-        Lookahead(nn.Linear(2, 2)).update(1.1)
     assert ConvGroup(3, 4)(x).shape == (2, 4, 4, 4)
