@@ -60,7 +60,7 @@ class BasicBlock(nn.Module):
         out = F.relu(self.bn1(self.pool(self.conv1(x))))
         out = self.bn2(self.conv2(out))  # F(x)
         if self.skip:
-            out = out + (x if self.downsample is None else self.pool(self.downsample(x)))
+            out = out + (x if self.downsample is None else self.downsample(self.pool(x)))
         return F.relu(out)
 
 
@@ -71,24 +71,16 @@ class ResNet(nn.Module):
         blocks: how many blocks in each group; from the second on, the first block of a group halves
             the image and doubles the channels.
         width: channels of the first group; ResNet-18 has 64.
-        batchnorm, skip, down: as in BasicBlock.
+        options: batchnorm, skip and down, as in BasicBlock.
     """
 
-    def __init__(
-        self,
-        blocks=(2, 2, 2, 2),
-        width=64,
-        num_classes=10,
-        batchnorm=True,
-        skip=True,
-        down="stride",
-    ):
+    def __init__(self, blocks=(2, 2, 2, 2), width=64, num_classes=10, batchnorm=True, **options):
         super().__init__()
         if not 1 <= len(blocks) <= 4:
             raise ValueError(f"blocks is {blocks}; it must be 1 … 4 whole numbers")
         check_positive(width=width, num_classes=num_classes)
         self.conv1, self.bn1 = conv3x3(3, width, 1, batchnorm), norm(width, batchnorm)
-        channels, options = width, dict(batchnorm=batchnorm, skip=skip, down=down)
+        channels, options = width, dict(options, batchnorm=batchnorm)
         for n, num_blocks in enumerate(blocks):
             check_positive(num_blocks=num_blocks)
             layers = [BasicBlock(channels, width * 2**n, 2 if n else 1, **options)]

@@ -103,8 +103,7 @@ def test_strided_and_pooled_blocks_have_the_same_parameters(down):
     if down == "pool":
         full = nn.functional.max_pool2d(full, 2)
     expected = block.bn2(block.conv2(block.bn1(full).relu()))
-    side = block.downsample(x)
-    side = nn.functional.max_pool2d(side, 2) if down == "pool" else side
+    side = block.downsample(nn.functional.max_pool2d(x, 2) if down == "pool" else x)
     torch.testing.assert_close(block(x), (expected + side).relu())
 
 
