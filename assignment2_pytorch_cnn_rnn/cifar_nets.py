@@ -66,7 +66,7 @@ def he_start_(model: nn.Module) -> None:
 
 
 class ThreeConv(nn.Module):
-    """Three convolutions, the mean over all places, one linear layer: (N, 3, H, W) → (N, K)."""
+    """Three convolutions, each with pooling, and one linear layer: (N, 3, 32, 32) → (N, K)."""
 
     def __init__(self, widths=(64, 128, 256), num_classes=10, batchnorm=True):
         super().__init__()
@@ -75,14 +75,14 @@ class ThreeConv(nn.Module):
         self.features = nn.Sequential(
             *conv_block(3, first, batchnorm, pool=True),
             *conv_block(first, second, batchnorm, pool=True),
-            *conv_block(second, third, batchnorm),
+            *conv_block(second, third, batchnorm, pool=True),
         )
-        self.head = nn.Linear(third, num_classes)
+        self.head = nn.Linear(third * 4 * 4, num_classes)
 
     def forward(self, x):
-        check_images(x, smallest=4)
-        maps = self.features(x)  # (N, M, H / 4, W / 4)
-        return self.head(maps.mean(dim=(2, 3)))
+        check_images(x, exactly=32)
+        maps = self.features(x)  # (N, M, 4, 4)
+        return self.head(maps.flatten(1))
 
 
 class ReducedVGG(nn.Module):
@@ -110,10 +110,11 @@ class ReducedVGG(nn.Module):
 
 
 def class_activation_maps(model: ThreeConv, x: torch.Tensor) -> torch.Tensor:
-    """Return how much each place adds to each class's score: (N, K, H', W').
+    """Return how much each place adds to each class's score: (N, K, 4, 4).
 
-    The mean over all places of a map, plus the head's bias, is the class's logit.
-    Source: Zhou et al. 2016, equation 2.
+    The sum over the places of a map, plus the head's bias, is the class's logit.
+    Source: Zhou et al. 2016, equation 2, where the head has the same weights at every place.
     """
-    maps = model.features(x)  # (N, M, H', W')
-    return torch.einsum("nmhw,km->nkhw", maps, model.head.weight)
+    maps = model.features(x)  # (N, M, 4, 4)
+    weights = model.head.weight.view(-1, *maps.shape[1:])  # (K, M, 4, 4)
+    return torch.einsum("nmhw,kmhw->nkhw", maps, weights)

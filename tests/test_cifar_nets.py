@@ -74,16 +74,16 @@ def test_pooling_before_relu_is_pooling_after():
     assert conv.bias is not None and conv_block(3, 5)[0].bias is None
 
 
-def test_images_may_be_higher_than_wide():
-    assert ThreeConv((4, 6, 8))(batch(2, 9, 14)).shape == (2, 10)
-
-
-def test_the_mean_of_a_class_activation_map_is_the_logit():
+def test_the_sum_of_a_class_activation_map_is_the_logit():
     net = ThreeConv((4, 6, 8), num_classes=5).double().eval()
-    x = batch(3, 16, 24, torch.float64)
+    x = batch(3, dtype=torch.float64)
     maps = class_activation_maps(net, x)
-    assert maps.shape == (3, 5, 4, 6)
-    torch.testing.assert_close(maps.mean(dim=(2, 3)) + net.head.bias, net(x))
+    assert maps.shape == (3, 5, 4, 4)
+    torch.testing.assert_close(maps.sum(dim=(2, 3)) + net.head.bias, net(x))
+    only = torch.zeros(1, 8, 4, 4).double()
+    only[:, :, 1, 2] = net.features(x)[:1, :, 1, 2]  # one place alone
+    alone = net.head(only.flatten(1)) - net.head.bias
+    torch.testing.assert_close(maps[:1, :, 1, 2], alone)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_mean_of_a_class_activation_map_is_the_logit():
         (torch.zeros(3, 32, 32), r"x has shape \(3, 32, 32\)"),
         (torch.zeros(0, 3, 32, 32), r"x has shape \(0, 3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), r"x is torch.uint8; it must be floats"),
-        (torch.zeros(2, 3, 3, 32), r"x has images of 3 × 32"),
+        (torch.zeros(2, 3, 3, 32), r"x has images of 3 × 32; it must be 32 × 32"),
     ],
 )
 def test_what_is_no_photograph_is_refused(x, message):
