@@ -140,16 +140,22 @@ def views(x: torch.Tensor, how: str = "six") -> list[tuple[float, torch.Tensor]]
 
 
 @torch.no_grad()
-def view_logits(model, x, how="six", batch_size=500) -> torch.Tensor:
-    """Return the weighted mean of the model's logits (N, K) over views of x, in evaluation mode."""
+def each_view_logits(model, x, how="six", batch_size=500) -> torch.Tensor:
+    """Return the model's logits (V, N, K) for each of the views of x, in evaluation mode."""
     was_training = model.training
     model.eval()
     try:
-        return torch.cat(
-            [
-                sum(weight * model(view).float() for weight, view in views(part, how))
-                for part in x.split(batch_size)
-            ]
-        )
+        parts = [
+            torch.stack([model(view).float() for _, view in views(part, how)])
+            for part in x.split(batch_size)
+        ]
     finally:
         model.train(was_training)
+    return torch.cat(parts, dim=1)
+
+
+def view_logits(model, x, how="six", batch_size=500) -> torch.Tensor:
+    """Return the weighted mean (N, K) of the model's logits over the views of x."""
+    weights = torch.tensor([weight for weight, _ in views(x[:1], how)])
+    z = each_view_logits(model, x, how, batch_size)
+    return torch.einsum("v,vnk->nk", weights.to(z), z)

@@ -59,4 +59,4 @@ def read_photograph(path: str | Path, size: int = 32) -> np.ndarray:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         raise ValueError(f"{name} is no image that can be read, or a damaged one") from None
     square = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(square, dtype=np.uint8)[None]
+    return np.array(square, dtype=np.uint8)[None]  # a copy, which may be written

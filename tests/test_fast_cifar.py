@@ -11,6 +11,7 @@ from assignment2_pytorch_cnn_rnn.fast_cifar import (
     ConvGroup,
     FastNet,
     dirac_start_,
+    each_view_logits,
     norm_without_scale,
     patch_covariance,
     view_logits,
@@ -146,6 +147,8 @@ def test_the_answers_to_the_views_are_averaged():
     expected = sum(weight * net(view) for weight, view in views(x, "six"))
     torch.testing.assert_close(got, expected.float(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(view_logits(net, x, "one"), net(x).float())
+    each = each_view_logits(net, x, "mirror", batch_size=2)
+    torch.testing.assert_close(each, torch.stack([net(x), net(x.flip(3))]).float())
 
 
 def test_wrong_input_is_refused():

@@ -16,7 +16,7 @@ from assignment2_pytorch_cnn_rnn.trained_model import load_weights, read_photogr
 
 def test_weights_and_buffers_travel(tmp_path):
     source, target = ThreeConv((2, 3, 4)), ThreeConv((2, 3, 4))
-    x = torch.randn(5, 3, 8, 8)
+    x = torch.randn(5, 3, 32, 32)
     source(x)  # moves the running statistics
     save_weights(source, tmp_path / "net.pt")
     load_weights(target, tmp_path / "net.pt")
@@ -70,7 +70,7 @@ def test_a_photograph_becomes_its_middle_square(tmp_path, mode):
     wide[:, 30:70] = (200, 100, 50)  # the middle square
     Image.fromarray(wide).convert(mode).save(tmp_path / "photo.png")
     got = read_photograph(tmp_path / "photo.png")
-    assert got.shape == (1, 32, 32, 3) and got.dtype == np.uint8
+    assert got.shape == (1, 32, 32, 3) and got.dtype == np.uint8 and got.flags.writeable
     expected = np.asarray(Image.fromarray(wide).convert(mode).convert("RGB"))[20, 50]
     assert np.abs(got[0, 16, 16].astype(int) - expected).max() <= 2
     assert np.abs(got[0, 16, 2].astype(int) - expected).max() <= 2
