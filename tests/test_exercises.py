@@ -60,6 +60,21 @@ BY_HAND = {
         ("sum(squares)", "max(squares)"),
         ("return norm", "return min(norm, max_norm)"),
     ],
+    "windows_at, random_crop": [
+        ("2 * padding + 1", "2 * padding"),
+        (":, top, left]", ":, left, top]"),
+    ],
+    "class_activation_maps": [("kmhw->nkhw", "kmwh->nkhw")],
+    "BasicBlock": [
+        ("F.relu(self.bn1(self.pool(self.conv1(x))))", "self.bn1(self.pool(self.conv1(x)))"),
+        ("return F.relu(out)", "return out"),
+    ],
+    "patch_covariance, whitening_filters": [
+        (" - mean.outer(mean)", ""),
+        ("(variances + eps).sqrt()", "(variances + eps)"),
+        ("[filters, -filters]", "[filters, filters]"),
+    ],
+    "AlternatingFlip": [("self.first[index.cpu()]", "self.first[: len(index)]")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
