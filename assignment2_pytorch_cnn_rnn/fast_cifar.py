@@ -18,7 +18,8 @@ def patch_covariance(x: torch.Tensor, kernel_size: int) -> torch.Tensor:
     D, count, total, products = x.shape[1] * kernel_size**2, 0, 0, 0
     for part in x.split(500):  # all patches at once would be D times the images
         patches = F.unfold(part.double(), kernel_size).transpose(1, 2).reshape(-1, D)  # (P, D)
-        count, total = count + len(patches), total + patches.sum(dim=0)
+        count += len(patches)
+        total = total + patches.sum(dim=0)
         products = products + patches.T @ patches
     mean = total / count
     return products / count - mean.outer(mean)

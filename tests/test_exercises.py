@@ -144,6 +144,10 @@ NOT_CAUGHT = {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
     },
+    "07_resnet18": {
+        "patch_covariance: total = total + patches.sum(dim=0) → "
+        "total = total - patches.sum(dim=0)": "equal: the mean comes in as its square",
+    },
 }
 
 
