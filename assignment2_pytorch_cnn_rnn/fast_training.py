@@ -160,7 +160,7 @@ def train_fast(net, train, recipe, num_epochs, generator, val=None, dtype=None):
             step += 1
             if recipe.lookahead and step % 5 == 0:  # more and more of the slow weights
                 lookahead.update(recipe.lookahead**5 * (step / num_steps) ** 3)
-        if recipe.lookahead and epoch == num_epochs - 1:
+        if recipe.lookahead and epoch == num_epochs - 1 and step >= 5:
             lookahead.update(1.0)  # the slow weights are the result
         seconds += time.perf_counter() - started
         history.append(dict(epoch=epoch + 1, train_loss=float(np.mean(losses)), seconds=seconds))

@@ -186,6 +186,20 @@ def test_the_slow_weights_are_the_result():
     assert (slow[0].weight - start).norm() < (fast[0].weight - start).norm()
 
 
+def test_a_training_of_few_steps_is_not_undone():
+    """Slow weights that were never moved are the start, and no result."""
+    net, (x, y) = small_net(), problem()
+    train_fast(net, (x[:40], y[:40]), replace(PLAIN, lookahead=0.95), 1, seeded())  # 4 steps
+    assert not torch.equal(net[0].weight, small_net()[0].weight)
+
+
+def test_without_batch_norm_there_is_one_group():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    history = train_fast(net, problem(), replace(PLAIN, bias_factor=64.0), 5, seeded())
+    assert history["train_loss"][-1] < history["train_loss"][0]
+
+
 def test_one_step_is_a_step_of_the_optimiser():
     net, (x, y) = small_net(), problem()
     before = net[0].weight.detach().clone()
