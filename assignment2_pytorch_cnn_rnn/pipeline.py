@@ -126,10 +126,9 @@ class TensorBatches:
 
 
 def init_xavier(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draw every linear layer's weights from U(-a, a), a = √(6 / (in + out)); biases are 0.
+    """Draw linear weights from U(-a, a), a = √(6 / (in + out)); set biases to 0; return the model.
 
-    Returns: the model itself.  Source: Glorot & Bengio 2010, equation 16.
-    """
+    Source: Glorot & Bengio 2010, equation 16."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)

@@ -47,8 +47,8 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
         check_name(name, r"\d*[02468]\.(weight|bias)", "0.weight, 0.bias, 2.weight …")
         position, kind = name.split(".")
         array = tensor.detach().cpu().numpy().copy()  # a copy: later steps must not reach it
-        letter = "W" if kind == "weight" else "b"
-        parameters[f"{letter}{int(position) // 2 + 1}"] = array.T if letter == "W" else array
+        name = ("W" if kind == "weight" else "b") + str(int(position) // 2 + 1)
+        parameters[name] = array.T  # (out, in) → (in, out); a vector stays as it is
     return parameters
 
 

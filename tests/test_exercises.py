@@ -60,6 +60,37 @@ BY_HAND = {
         ("sum(squares)", "max(squares)"),
         ("return norm", "return min(norm, max_norm)"),
     ],
+    "least_squares": [
+        ("centred * y", "x * y"),
+        ("(centred**2).sum()", "(x**2).sum()"),
+        ("slope * x.mean()", "slope * x.sum()"),
+    ],
+    "Loader": [
+        ("if examples and not", "if not"),
+        ("self.dataset[index]", "self.dataset[len(examples)]"),
+        ("                examples = []\n", ""),
+        ("in self.order:", "in range(len(self.dataset)):"),
+    ],
+    "mse_gradient": [("2 * error.mean()", "2 * error.abs().mean()")],
+    "train": [
+        ("            optimizer.zero_grad()  # forget the gradients of the step before\n", ""),
+        ("            optimizer.step()  # each p moves against its p.grad\n", ""),
+        ("    model.train()\n", ""),
+        ("range(num_epochs)", "range(1)"),
+        ("loss.item()", "loss"),
+        ("loss_fn(model(x), y)", "F.l1_loss(model(x), y)"),
+    ],
+    "to_state_dict": [
+        ("array.T)", "array)"),
+        ("array.T)", "array).reshape(array.shape[::-1])"),
+        ("torch.tensor(array)", "torch.from_numpy(array)"),
+    ],
+    "from_state_dict": [
+        (".numpy().copy()", ".numpy()"),
+        ("= array.T ", "= array "),
+        ("// 2 + 1", "+ 1"),
+    ],
+    "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
