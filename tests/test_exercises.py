@@ -83,7 +83,6 @@ BY_HAND = {
     "to_state_dict": [
         ("array.T)", "array)"),
         ("array.T)", "array).reshape(array.shape[::-1])"),
-        ("torch.tensor(array)", "torch.from_numpy(array)"),
     ],
     "from_state_dict": [
         (".numpy().copy()", ".numpy()"),
