@@ -56,7 +56,10 @@ def said(source: str, monkeypatch) -> str:
         ("assert_allclose([1.0, 3.0], 1.0)", "at (1,) got 3, expected 1"),
         ("assert_allclose(np.zeros(2), np.zeros(3))", "got shape (2,), expected (3,)"),
         ("assert_allclose([1, np.nan, 5], [1, 2, 9])", "at (1,) got nan, expected 2"),
-        ("assert_allclose([np.nan, -np.inf, 5], [np.nan, -np.inf, 9])", "at (2,) got 5, expected 9"),
+        (
+            "assert_allclose([np.nan, -np.inf, 5], [np.nan, -np.inf, 9])",
+            "at (2,) got 5, expected 9",
+        ),
         ("assert_equal(np.uint8([3, 1]), np.uint8([1, 2]))", "at (0,) got 3, expected 1"),
         ("assert_equal(np.array([True, False]), [True, True])", "at (1,) got 0, expected 1"),
         ("assert_equal(['a', 'b'], ['a', 'c'])", "got ['a', 'b'], expected ['a', 'c']"),
