@@ -352,7 +352,7 @@ REFUSALS = {
     "KB, more than 800": _output(output_type="stream", name="stdout", text="x" * 800_001),
     "kernelspec is not python3": lambda nb: nb.metadata["kernelspec"].update(name="mine"),
     "no cell is tagged": _edit_last(lambda cell: cell.metadata.pop("tags")),
-    "41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
+    "cell 5: 41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
     "cell 5: an exercise without a check": _edit_last(
         lambda cell: cell.metadata["tags"].append("exercise")
     ),
@@ -390,10 +390,11 @@ def test_long_prose_forty_lines_and_an_empty_cell_are_allowed(project, notebook)
     assert list(check_notebooks.problems(notebook)) == []
 
 
-def test_a_run_out_of_order_is_said_once(notebook):
+@pytest.mark.parametrize("counts", [(2, 3, 4, 5), (2, 1, 3, 4)])
+def test_a_run_out_of_order_is_said_once(notebook, counts):
     nb = nbformat.read(notebook, 4)
-    for cell in nb.cells[1:]:
-        cell.execution_count += 1
+    for cell, count in zip(nb.cells[1:], counts, strict=True):
+        cell.execution_count = count
     save(nb, notebook)
     assert list(check_notebooks.problems(notebook)) == [
         "not run in order from a fresh kernel: code cell 1 has count 2"
