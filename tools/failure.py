@@ -29,7 +29,7 @@ def failure() -> str:
             a = b = np.empty(0, object)
         if a.shape != b.shape and a.ndim and b.ndim:
             return f"got shape {a.shape}, expected {b.shape}"
-        if sign or not a.size or {a.dtype.kind, b.dtype.kind} - set("biuf"):
+        if sign or 0 in (a.size, b.size) or {a.dtype.kind, b.dtype.kind} - set("biuf"):
             return f"got {number(got)}, expected {sign}{number(expected)}"
         a, b = np.broadcast_arrays(a.astype(float), b.astype(float))
         with np.errstate(invalid="ignore"):

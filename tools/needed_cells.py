@@ -104,6 +104,7 @@ def simple(nodes: Iterable[ast.AST]) -> Names:
         if isinstance(node, FUNCTIONS):
             names.later |= free_names(node)
         names.binds |= changed_by(node)
+    local.add(None)  # stands for what hangs on no name, such as the list of `[].append(1)`
     names.binds -= local
     names.reads -= local
     names.later -= local
