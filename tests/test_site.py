@@ -354,6 +354,13 @@ def test_figures_stand_beside_goal_and_published_figure(monkeypatch):
     }
     assert second["compared"] == [("goal", "≤ 0.4", False)] and second["why"] == ""
     assert cards.figures_of("other") == []
+    missed = accuracy | {"goal": 0.4, "published": 0.6}
+    monkeypatch.setattr(cards, "targets_and_records", lambda: [(missed, row)])
+    (third,) = cards.figures_of("demo/01.ipynb")
+    assert third["compared"] == [("published", "0.6", False), ("goal", "≥ 0.4", True)]
+    assert third["why"] == ""
+    one = "In the full profile, 0 of 1 goals reached."
+    assert cards.tally([{"figures": [second]}]) == one
     both = [{"figures": [first, second]}]
     told = "In the full profile, 0 of 2 goals reached and 1 of 1 published figures reached."
     assert cards.tally(both) == told and cards.tally([]) == ""
@@ -486,8 +493,14 @@ def test_a_site_is_built_anew_and_nothing_else_is_removed(small):
     build = small / "out"
     build.mkdir()
     site.build_site(build)
+    assert "demo · 01_a" in (build / "demo" / "01_a.html").read_text(encoding="utf-8")
     (small / "demo" / "02_b.ipynb").unlink()
+    (small / "demo" / "README.md").write_text("# Part one\n\nIt begins.\n", encoding="utf-8")
+    (small / "README.md").unlink()
     site.build_site(build)
+    assert "Part one · 01_a" in (build / "demo" / "01_a.html").read_text(encoding="utf-8")
+    text = index_of(build)
+    assert ">Part one</h2>" in text and "It begins." in text and "<h1>Notebooks</h1>" in text
     assert not list(build.rglob("02_b*")) and "Second" not in index_of(build)
     assert neighbours_of(build, "01_a") == ["../demo/03_c.html"]
     precious = small / "precious" / "thesis.tex"
@@ -581,10 +594,11 @@ def test_a_run_shows_all_others_as_they_are_stored(small):
 def test_a_failed_run_has_its_page_and_a_failed_page_leaves_none(small, monkeypatch):
     build, path = small / "out", small / "demo" / "01_a.ipynb"
     nb = nbformat.read(path, 4)
-    row = {"profile": "quick", "seconds": 0.5, "data": "", "headline": "", "error": "cell 2: E: no"}
+    row = {"profile": "quick", "seconds": 0.0, "data": "", "headline": "", "error": "cell 2: E: no"}
     made = site.add_page(nb, path, build, row)
     assert made["error"] == "cell 2: E: no" and made["page"] == "demo/01_a.html"
-    assert "failed: cell 2: E: no" in (build / made["page"]).read_text(encoding="utf-8")
+    text = (build / made["page"]).read_text(encoding="utf-8")
+    assert "failed: cell 2: E: no" in text and "0.0 s" in text
 
     def fails(*arguments):
         raise OSError(28, "No space left on device")
