@@ -505,6 +505,50 @@ def test_check_judges_what_learners_do(page, capsys):
     assert "no longer in this copy" in check(copy, capsys)[1][0]
 
 
+def test_a_failure_says_whose_cell_it_is_in(page, capsys):
+    path, copy = page
+    write_copy(path, copy)
+    edit(copy, "cell-4", METHOD, "        return x + self.by")
+    edit(copy, "cell-4", TO_WRITE, "return factor * x\n\n\n1 / 0\n\n\nclass")
+    edit(copy, "cell-8", "None\n", "three\n")
+    edit(path, "cell-8", "None\n", "three\n")
+    lines = check(copy, capsys)[1]
+    assert lines[0].startswith("scale, Shift fails: ZeroDivisionError")
+    assert lines[1] == "exercise 1 fails: got 3, expected 7"
+    edit(path, "cell-2", "3.0", "open('nothing')")
+    lines = check(copy, capsys)[1]
+    assert lines[0].startswith("scale, Shift fails: a cell before it fails: FileNotFoundError")
+    assert lines[1].startswith("exercise 1 fails: a cell before it fails: FileNotFoundError")
+
+
+def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
+    two = "a = b = None\nif a:\n    assert a == 1\nif b:\n    np.testing.assert_equal(b, 2)"
+    cases = [
+        ("a = None\nassert a == 7", "a = 7\nassert a == 7", ("passes", "")),
+        (two, two.replace("a = b = None", "a = 1; b = None"), ("passes", "1 of 2 checks")),
+        (two, two.replace("a = b = None", "a = 1; b = 2"), ("passes", "")),
+        (two, two + "  # hm", ("not written", "changed, but none of its checks is reached yet")),
+        ("a = 1", "a = 2", ("fails", "the cell has lost its checks")),
+        ("assert 0", "ä = 'ä'; assert ä; check_it = len; check_it(ä)", ("passes", "")),
+        ("assert 0", "(", ("fails", "SyntaxError: '(' was never closed, in line 1 of the cell")),
+    ]
+    exercise = copies.Exercise("s", "exercise 1", ("s",))
+    with Kernel(tmp_path) as kernel:
+        for given, own, verdict in cases:
+            page = {"i": "import numpy as np", "s": given}
+            assert check_exercises.judge_starter(kernel, page, exercise, own) == verdict
+
+
+def test_a_learners_own_cells_stand_where_they_were_put():
+    nb, copy = notebook_of("x = 1", "# text", "y = 2"), new_notebook()
+    copy.metadata["exercises"] = {"given": {"hint": ""}}
+    first, text, last = (cell.id for cell in nb.cells)
+    a, b, c, hint = (new_code_cell(name, id=name) for name in ("a", "b", "c", "hint"))
+    copy.cells = [a, nb.cells[0], hint, b, c, nb.cells[2], new_markdown_cell("mine")]
+    page = check_exercises.page_of(nb, copy)
+    assert list(page) == ["a", first, "b", "c", text, last] and page[text] == ""
+
+
 def test_loop_without_end_and_dead_kernel_are_failures(page, capsys, monkeypatch):
     path, copy = page
     write_copy(path, copy)
@@ -536,12 +580,33 @@ def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
     assert "nothing is written yet" in said("")
     assert "no learner's copy matches NOTEBOOK=77; there are 01_demo" in said("77")
     assert "is no learner's copy" in said(str(path))
+    assert check_exercises.choose("demo\\01", folder) == [copy]
+    path.rename(path.with_name("gone"))
+    assert "is a copy of 01_demo.ipynb, which is no longer there" in said("01")
     copy.write_text('{"cells": 3}', encoding="utf-8")
-    assert "is damaged" in said("01")
+    assert "is damaged" in said("01") and "is damaged" in said("")
     copy.write_text('{"cells": [{}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}')
     assert "without its cells' ids" in said("01")
     copy.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in said("01")
+
+
+def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
+    def interrupt(copy):
+        raise KeyboardInterrupt
+
+    path, copy = page
+    failing = {"01_demo.ipynb": 1, "02_demo.ipynb": 0}
+    for name in failing:
+        write_copy(path, copy.with_name(name))
+    monkeypatch.setattr(sys, "argv", ["check"])
+    monkeypatch.setattr(check_exercises, "build_folder", lambda: copy.parents[2])
+    monkeypatch.setattr(check_exercises, "check", lambda copy: failing[copy.name])
+    for wanted, status in (("demo", 1), ("01", 1), ("02", 0)):
+        monkeypatch.setenv("NOTEBOOK", wanted)
+        assert check_exercises.main() == status
+    monkeypatch.setattr(check_exercises, "check", interrupt)
+    assert check_exercises.main() == 130 and capsys.readouterr().out == "Interrupted.\n"
 
 
 def test_commands_run_and_names_pass_by_the_environment(tmp_path):
