@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import errno
 import io
@@ -233,7 +234,20 @@ def test_quotation_is_filled_in_from_stubs(project, notebook):
     assert sync_cells.sync(notebook, False, project) == []
 
 
+def test_a_constant_after_a_function_stands_apart(project):
+    source = "# from layers.py\ndef double(): ...\nSCALE = 0"
+    wanted = sync_cells.quoted(source, project / "demo", project)
+    assert wanted.endswith("return SCALE * x  # here\n\n\n# how much\nSCALE = 2")
+
+
+def test_definitions_of_every_form_have_their_names():
+    (node,) = ast.parse("a, (b, *c) = d[e].f = 1").body
+    assert sync_cells.names_of(node) == ["a", "b", "c"]
+    assert sync_cells.definitions("# top\nx = 1\n# end") == {"x": "# top\nx = 1"}
+
+
 def test_equal_cells_leave_the_file_alone(project, notebook):
+    notebook.write_text(json.dumps(json.loads(notebook.read_text("utf-8")), indent=2), "utf-8")
     before = notebook.read_bytes()
     assert sync_cells.sync(notebook, True, project) == []
     assert notebook.read_bytes() == before
@@ -245,7 +259,32 @@ def test_changed_quotation_is_named_with_a_diff(project, notebook):
     save(nb, notebook)
     (problem,) = sync_cells.sync(notebook, False, project)
     assert problem.startswith("01_demo.ipynb, cell 4: double differs from layers.py")
-    assert "-    return SCALE + x" in problem and "+    return SCALE * x" in problem
+    lines = [line.strip() for line in problem.split("\n")]
+    assert lines[1:] == ["-    return SCALE + x  # here", "+    return SCALE * x  # here"]
+
+
+def test_every_quotation_that_differs_is_named(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    blank = new_code_cell(QUOTED.replace("size = 3", "\n    size = 3"))
+    long = new_code_cell("# from layers.py\nclass Net:\n" + "    x = 1\n" * 20)
+    nb.cells[3:4] = [new_code_cell("# from gone.py\nx = 1"), blank, long]
+    save(nb, notebook)
+    first, second, third = sync_cells.sync(notebook, False, project)
+    assert first == "01_demo.ipynb, cell 4: there is no gone.py"
+    assert second.startswith("01_demo.ipynb, cell 5: Net differs from layers.py")
+    assert third.startswith("01_demo.ipynb, cell 6: Net differs") and len(third.split("\n")) == 7
+    nb.cells[3:6] = [new_code_cell(QUOTED.replace("2\n", "2\n\n"))]
+    save(nb, notebook)
+    (problem,) = sync_cells.sync(notebook, False, project)
+    assert problem.startswith("01_demo.ipynb, cell 4: the spacing differs from layers.py")
+
+
+def test_only_the_notebooks_named_are_compared(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(sync_cells, "sync", lambda path, write: seen.append((path, write)) or [])
+    monkeypatch.setattr(sys, "argv", ["sync_cells", "--write", str(tmp_path / "a.ipynb")])
+    assert sync_cells.main() == 0 and seen == [(tmp_path / "a.ipynb", True)]
+    assert capsys.readouterr().out == "Set-up and quoted cells of 1 notebooks agree.\n"
 
 
 @pytest.mark.parametrize(
@@ -308,6 +347,12 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
 def test_an_unfolded_set_up_cell_is_named(project, notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[1].metadata.pop("cellView")
+    save(nb, notebook)
+    assert len(sync_cells.sync(notebook, False, project)) == 1
+    nb.cells[1].metadata.update(sync_cells.FOLDED)
+    save(nb, notebook)
+    assert sync_cells.sync(notebook, False, project) == []
+    nb.cells[1].source += "\n# an old one"
     save(nb, notebook)
     assert len(sync_cells.sync(notebook, False, project)) == 1
 
