@@ -639,13 +639,15 @@ def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypa
     monkeypatch.setenv("MPLBACKEND", "Agg")
     prints = "print(1, flush=True)\nprint(2, flush=True)"
     draws = "import matplotlib.pyplot as plt\nfrom tqdm import tqdm\n\nplt.plot([*tqdm([1, 2])]);"
-    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws)])
+    asks = "import os\nprint(os.environ['COURSE_HEADLESS'], os.environ['COURSE_PROFILE'])"
+    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws, asks)])
     nb.metadata["widgets"] = {"state": {}}
     nb.cells[0].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
     assert run_notebooks.execute(nb, tmp_path, "quick", "label") == ""
     assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
     assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
-    assert [cell.metadata for cell in nb.cells] == [{}, {}] and "widgets" not in nb.metadata
+    assert [output.text for output in nb.cells[2].outputs] == ["1 quick\n"]
+    assert [cell.metadata for cell in nb.cells] == 3 * [{}] and "widgets" not in nb.metadata
 
 
 def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
@@ -844,7 +846,8 @@ def test_a_damaged_list_of_runs_starts_afresh(project):
     done = run_tool(project, "run_notebooks", ONLY="02")
     assert done.returncode == 0 and "runs.json is damaged; the index starts afresh" in done.stdout
     assert sorted(json.loads(store.read_text())) == ["demo/02_other.ipynb"]
-    store.write_text(json.dumps({"demo/03_gone.ipynb": {}}))
+    older = {"title": "of an older version"}
+    store.write_text(json.dumps({"demo/03_gone.ipynb": {}, "demo/01_demo.ipynb": older}))
     assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
     index = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
@@ -875,6 +878,29 @@ def test_a_second_run_does_only_what_is_due(project):
     text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
     (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
     assert due() == ["03_other"]
+
+
+def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monkeypatch):
+    def made(**changes):
+        for name, value in (given | changes).items():
+            home = run_notebooks.state if name == "module_hashes" else run_notebooks
+            monkeypatch.setattr(home, name, lambda *arguments, value=value: value)
+        return run_notebooks.made_from(notebook.read_bytes(), "quick")
+
+    given = {"module_hashes": {"a.py": "1"}, "available_sources": [], "versions": "1"}
+    first = made()
+    assert first == made() != run_notebooks.made_from(notebook.read_bytes(), "full")
+    seen = {made(module_hashes={}), made(available_sources=["MNIST"]), made(versions="2"), first}
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].outputs, nb.cells[-1].execution_count = [], None
+    save(nb, notebook)
+    assert made() == first
+    nb.cells[-1].metadata["tags"] = ["gallery"]
+    save(nb, notebook)
+    assert len(seen | {made()}) == 5
+    nb.cells[-1] = new_raw_cell(nb.cells[-1].source, metadata=nb.cells[-1].metadata)
+    save(nb, notebook)
+    assert len(seen | {made()}) == 5
 
 
 def notebook_text(project, name):
@@ -968,24 +994,31 @@ def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch
     html = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "an old title" not in html
     assert 0 < html.index("a &lt; b &amp; c") < html.index(">02_other<")
+    kept = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
+    assert {name: row["title"] for name, row in kept.items()} == {
+        "demo/01_demo.ipynb": "a < b & c",
+        "demo/02_other.ipynb": "02_other",
+    }
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     def run(path, profile, in_place, build, label):
         seen.append((path.name, profile, in_place, build, label))
+        if interrupted:
+            raise KeyboardInterrupt
         error = "cell 2: no" * (path.name == "a")
         return dict(title="t", page="", data="", seconds=1.0, error=error, headline="best 1")
 
-    seen, written = [], []
+    seen, written, interrupted = [], [], []
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
     monkeypatch.setattr(
-        run_notebooks, "write_index", lambda rows, build, complete: written.append(build)
+        run_notebooks, "write_index", lambda rows, *how, **and_how: written.append((how, and_how))
     )
     monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
     assert run_notebooks.main() == 1
-    assert written == [tmp_path]
+    assert written == [((tmp_path,), {"complete": True})]
     assert seen == [
         ("a", "quick", False, tmp_path, "[1/2] demo/a"),
         ("b", "quick", False, tmp_path, "[2/2] demo/b"),
@@ -993,6 +1026,9 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("FAILED") == 1 and "1.0  cell 2: no\n" in printed
     assert printed.count("best 1") == 1
+    interrupted.append(True)
+    assert run_notebooks.main() == 130
+    assert written[1] == ((tmp_path,), {"complete": False})  # nobody waits for other pages
 
 
 def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
