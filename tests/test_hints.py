@@ -101,11 +101,16 @@ def test_steps_and_skeleton(body, steps, skeleton):
 
 
 def test_several_functions_have_their_hints_in_order():
-    text = hints("def a(x):\n    return x\n\n\ndef b(x):\n    return -x", "here")
+    text = hints(
+        "def a(x):\n    y = (x +\n        1)\n    return y\ndef b(x):\n    return -x", "here"
+    )
     titles = ["Hint 1: the steps, in order", "Hint 2: the skeleton", "Solution"]
     assert re.findall("<summary>(.+?)</summary>", text) == titles
-    assert "`a`:\n\n- return `x`\n\n`b`:\n\n- return one expression of `x`\n\n</details>" in text
-    assert "def a(…):\n    return x\n\n\ndef b(…):\n    return ...\n```" in text
+    assert (
+        "`a`:\n\n- find `y`\n- return `y`\n\n`b`:\n\n- return one expression of `x`\n\n</details>"
+        in text
+    )
+    assert "def a(…):\n    y = (...)\n    return y\n\n\ndef b(…):\n    return ...\n```" in text
 
 
 @pytest.mark.parametrize(
@@ -143,3 +148,6 @@ def test_of_a_class_the_methods_are_written_and_the_start_stays():
     method, written = "\n\n    def b(self):\n        ", "\n        ".join(LEFT)
     assert blank(f"{start}self.a = 1{method}return 2") == f"{start}self.a = 1{method}{written}"
     assert blank(f"{start}self.a = 1") == f"{start}{written}"
+    long, kept = "# once\n        # more\n        return 2", f"{start}self.a = 1"
+    two, blanked = f"{method}{long}" * 2, f"{method}{written}" * 2
+    assert blank(f"{kept}{two}") == f"{kept}{blanked}"

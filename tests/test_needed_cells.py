@@ -13,6 +13,7 @@ from tools.needed_cells import needed
         # set, set anew, changed
         (["x = 1", "x = 2", "y = 3", "x"], [1]),
         (["x = 1", "x += 1", "x"], [0, 1]),
+        (["x = 1", "x += 1"], [0]),
         (["x: int = 1", "x"], [0]),
         (["(a, *b), c = 1, 2", "b"], [0]),
         (["x = y = 1", "y = 2", "x + y"], [0, 1]),
@@ -48,6 +49,7 @@ from tools.needed_cells import needed
         # functions: what they read when they are called, what they change
         (["k = 2", "x = 1", "def f(x):\n    y = k * x\n    return y", "y = 0", "f(1)"], [0, 2]),
         (["def f():\n    return k", "k = 2", "f()"], [0, 1]),
+        (["k = 2", "def f():\n    return k\nn = 1", "f()"], [0, 1]),
         (["def f():\n    return k", "def g():\n    return f()", "k = 1", "g()"], [0, 1, 2]),
         (["def f():\n    return k", "def f():\n    return 1", "k = 1", "f()"], [1]),
         (["g = 1", "def f():\n    def g():\n        return 2\n    return g()", "f()"], [1]),
