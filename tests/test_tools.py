@@ -1110,11 +1110,12 @@ def test_figures_get_a_palette_and_photographs_do_not():
 
 
 def test_lowest_versions_are_those_of_the_requirements(tmp_path):
-    (tmp_path / "dev.txt").write_text("# tools\n-r base.txt\nruff >= 0.13  # lint\n")
+    (tmp_path / "dev.txt").write_text("# tools\npytest>=9\n-r base.txt\nruff >= 0.13  # lint\n")
     (tmp_path / "base.txt").write_text(
-        'torch>=2.11,<3\n\ntomli>=2.0; python_version < "3.11"  # reads\n-e .\n'
+        'torch>=2.11,<3\n\ntomli>=2.0,<3; python_version < "3.11"  # reads\n-e .\n'
     )
     assert lower_bounds.lowest(tmp_path / "dev.txt") == [
+        "pytest==9",
         "torch==2.11",
         'tomli==2.0; python_version < "3.11"',
         "ruff ==0.13",
