@@ -215,7 +215,7 @@ def test_a_page_has_its_contents_and_escaped_facts(tmp_path):
 
 def test_the_search_gets_prose_and_names():
     nb = new_notebook(cells=[new_markdown_cell("Nowhere"), new_code_cell("def lost(): 1")])
-    nb.cells += [new_markdown_cell("# The *loss*\n\nIf $\\gamma < 1$ & so.\n\n## Then")]
+    nb.cells += [new_markdown_cell("# The *loss*\n\nIf $\\gamma < 1$ & *so*.\n\n## Then")]
     nb.cells += [new_code_cell("def f(x):\n    def g(): 1\n\n\nclass Net(A):\n    x = 1")]
     nb.cells += [new_markdown_cell("End.")]
     found = page.sections(nb, page.Renderer(ROOT))
