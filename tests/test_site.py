@@ -313,12 +313,13 @@ FOUND = "## What we found\n\n- **One** thing\n  is $x$.\n- Another."
 
 def test_the_readme_asks_and_answers(tmp_path):
     path = tmp_path / "01_a.ipynb"
-    nb = notebook_of("## Idea\n\n- no answer", FOUND)
+    title = "# Is it so?\n\nWe shall see.\n\nMore."
+    nb = notebook_of("## Idea\n\n- no answer", FOUND, title=title)
     asked, answered = cards.question_and_answer(nb, path)
     assert asked == "We shall see."
     assert answered == '<strong>One</strong> thing\nis <span class="math">\\(x\\)</span>.'
     apart = notebook_of(
-        "## What we found", new_code_cell("1"), "In full:\n\n- **One** thing\n\nEnd."
+        "## What we found", new_code_cell("- 1"), "In full:\n\n- **One** thing\n\nEnd."
     )
     assert cards.question_and_answer(apart, path)[1] == "<strong>One</strong> thing"
     assert cards.question_and_answer(notebook_of("- no"), path) == ("We shall see.", "")
