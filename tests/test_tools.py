@@ -331,6 +331,7 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
         assert problem == "01_demo.ipynb: its first code cell is not tools/setup_cell.py, folded"
         assert notebook.read_bytes() == before
         assert sync_cells.sync(notebook, True, project) == []
+        assert notebook.read_text(encoding="utf-8").endswith("}\n")
         nb = nbformat.read(notebook, 4)
         assert [cell.cell_type for cell in nb.cells] == ["markdown"] + 4 * ["code"]
         assert nb.cells[1].source == SETUP and is_setup(SETUP)
@@ -775,7 +776,11 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
             write_together({gone: None, old: "3", new: "4"})
     assert (old.read_text(), gone.read_text()) == ("1", "2")
     assert sorted(tmp_path.rglob("*")) == [new.parent, gone, old]
+    other = tmp_path / "another name of the old one"
+    os.link(old, other)
     write_together({gone: None, tmp_path / "never": None, old: "3", new: "é\n"})
+    assert other.read_text() == "1"  # the file is replaced, not written over
+    other.unlink()
     assert old.read_text() == "3" and new.read_bytes() == "é\n".encode()
     assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
 
