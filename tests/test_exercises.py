@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -209,14 +210,10 @@ DOUBLE = "# from layers.py\ndef double(x):\n    return 2 * x"
 
 
 def notebook_of(*sources: str):
-    """A notebook; what begins with # and a space, or a number, is Markdown."""
-    cells = [
-        new_markdown_cell(text)
-        if text[0] in "#1234567" and "from" not in text
-        else new_code_cell(text)
-        for text in sources
-    ]
-    return new_notebook(cells=cells)
+    """A notebook; headings and numbered lines are Markdown."""
+    prose = re.compile(r"#+ (?!from )|\d\.")
+    kinds = [new_markdown_cell if prose.match(text) else new_code_cell for text in sources]
+    return new_notebook(cells=[kind(text) for kind, text in zip(kinds, sources, strict=True)])
 
 
 @pytest.mark.parametrize(
