@@ -679,17 +679,25 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
         nb.cells[-1].outputs = [new_output("display_data", data)]
         return ""
 
-    staged = [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+    def staged(path, profile):
+        assert (path, profile) == (notebook, "quick")
+        return [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+
+    cleared = []
     monkeypatch.setattr(run_notebooks, "execute", draw)
-    monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
+    monkeypatch.setattr(run_notebooks, "clear_staged", lambda *of: cleared.append(of))
+    monkeypatch.setattr(run_notebooks, "staged_records", staged)
     monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
     monkeypatch.setattr(cards, "ROOT", project)
+    before = notebook.read_bytes()
+    run_notebooks.run(notebook, "quick", False, project / "build", "[1/1]")
+    assert notebook.read_bytes() == before and cleared == [(notebook, "quick")]
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
     nb = nbformat.read(notebook, 4)
     assert nb.metadata["course"]["modules"] == {"demo/layers.py": "1"}
+    assert nb.metadata["course"]["profile"] == "quick"
     assert nb.metadata["course"]["code"] == code_hash(code_of(nb))
     picture = base64.b64decode(nb.cells[-1].outputs[0].data["image/png"])
     assert Image.open(io.BytesIO(picture)).mode == "P"
@@ -787,13 +795,20 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_notebook_is_written_after_its_evidence(notebook, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: [{"id": "a"}])
+    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: rows)
     monkeypatch.setattr(run_notebooks, "evidence_file", lambda path: tmp_path / "a.json")
     monkeypatch.setattr(run_notebooks.state, "write_together", lambda files: written.append(files))
     nb = nbformat.read(notebook, 4)
+    rows = [{"id": "b"}, {"id": "a é"}]
     assert run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full") == ""
     assert list(written[0]) == [tmp_path / "a.json", notebook]
     assert all(text.endswith(("}\n", "]\n")) for text in written[0].values())
+    evidence = written[0][tmp_path / "a.json"]
+    assert json.loads(evidence) == rows[::-1] and "é" in evidence
+    rows.clear()
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full")
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "quick")
+    assert written[1][tmp_path / "a.json"] is None and list(written[2]) == [notebook]
 
 
 def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
@@ -802,6 +817,8 @@ def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
 
     monkeypatch.setattr(run_notebooks.state, "write_together", no_space)
     nb, before = nbformat.read(notebook, 4), notebook.read_bytes()
+    problem = run_notebooks.keep(nb, notebook, before + b" ", "quick")
+    assert problem == "the file changed while it ran and was left alone; run it again"
     problem = run_notebooks.keep(nb, notebook, before, "quick")
     assert problem == "the run cannot be kept: OSError: [Errno 28] No space left on device"
 
