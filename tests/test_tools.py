@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import errno
 import io
@@ -233,7 +234,20 @@ def test_quotation_is_filled_in_from_stubs(project, notebook):
     assert sync_cells.sync(notebook, False, project) == []
 
 
+def test_a_constant_after_a_function_stands_apart(project):
+    source = "# from layers.py\ndef double(): ...\nSCALE = 0"
+    wanted = sync_cells.quoted(source, project / "demo", project)
+    assert wanted.endswith("return SCALE * x  # here\n\n\n# how much\nSCALE = 2")
+
+
+def test_definitions_of_every_form_have_their_names():
+    (node,) = ast.parse("a, (b, *c) = d[e].f = 1").body
+    assert sync_cells.names_of(node) == ["a", "b", "c"]
+    assert sync_cells.definitions("# top\nx = 1\n# end") == {"x": "# top\nx = 1"}
+
+
 def test_equal_cells_leave_the_file_alone(project, notebook):
+    notebook.write_text(json.dumps(json.loads(notebook.read_text("utf-8")), indent=2), "utf-8")
     before = notebook.read_bytes()
     assert sync_cells.sync(notebook, True, project) == []
     assert notebook.read_bytes() == before
@@ -245,7 +259,32 @@ def test_changed_quotation_is_named_with_a_diff(project, notebook):
     save(nb, notebook)
     (problem,) = sync_cells.sync(notebook, False, project)
     assert problem.startswith("01_demo.ipynb, cell 4: double differs from layers.py")
-    assert "-    return SCALE + x" in problem and "+    return SCALE * x" in problem
+    lines = [line.strip() for line in problem.split("\n")]
+    assert lines[1:] == ["-    return SCALE + x  # here", "+    return SCALE * x  # here"]
+
+
+def test_every_quotation_that_differs_is_named(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    blank = new_code_cell(QUOTED.replace("size = 3", "\n    size = 3"))
+    long = new_code_cell("# from layers.py\nclass Net:\n" + "    x = 1\n" * 20)
+    nb.cells[3:4] = [new_code_cell("# from gone.py\nx = 1"), blank, long]
+    save(nb, notebook)
+    first, second, third = sync_cells.sync(notebook, False, project)
+    assert first == "01_demo.ipynb, cell 4: there is no gone.py"
+    assert second.startswith("01_demo.ipynb, cell 5: Net differs from layers.py")
+    assert third.startswith("01_demo.ipynb, cell 6: Net differs") and len(third.split("\n")) == 7
+    nb.cells[3:6] = [new_code_cell(QUOTED.replace("2\n", "2\n\n"))]
+    save(nb, notebook)
+    (problem,) = sync_cells.sync(notebook, False, project)
+    assert problem.startswith("01_demo.ipynb, cell 4: the spacing differs from layers.py")
+
+
+def test_only_the_notebooks_named_are_compared(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(sync_cells, "sync", lambda path, write: seen.append((path, write)) or [])
+    monkeypatch.setattr(sys, "argv", ["sync_cells", "--write", str(tmp_path / "a.ipynb")])
+    assert sync_cells.main() == 0 and seen == [(tmp_path / "a.ipynb", True)]
+    assert capsys.readouterr().out == "Set-up and quoted cells of 1 notebooks agree.\n"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +331,7 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
         assert problem == "01_demo.ipynb: its first code cell is not tools/setup_cell.py, folded"
         assert notebook.read_bytes() == before
         assert sync_cells.sync(notebook, True, project) == []
+        assert notebook.read_text(encoding="utf-8").endswith("}\n")
         nb = nbformat.read(notebook, 4)
         assert [cell.cell_type for cell in nb.cells] == ["markdown"] + 4 * ["code"]
         assert nb.cells[1].source == SETUP and is_setup(SETUP)
@@ -308,6 +348,12 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
 def test_an_unfolded_set_up_cell_is_named(project, notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[1].metadata.pop("cellView")
+    save(nb, notebook)
+    assert len(sync_cells.sync(notebook, False, project)) == 1
+    nb.cells[1].metadata.update(sync_cells.FOLDED)
+    save(nb, notebook)
+    assert sync_cells.sync(notebook, False, project) == []
+    nb.cells[1].source += "\n# an old one"
     save(nb, notebook)
     assert len(sync_cells.sync(notebook, False, project)) == 1
 
@@ -352,7 +398,7 @@ REFUSALS = {
     "KB, more than 800": _output(output_type="stream", name="stdout", text="x" * 800_001),
     "kernelspec is not python3": lambda nb: nb.metadata["kernelspec"].update(name="mine"),
     "no cell is tagged": _edit_last(lambda cell: cell.metadata.pop("tags")),
-    "41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
+    "cell 5: 41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
     "cell 5: an exercise without a check": _edit_last(
         lambda cell: cell.metadata["tags"].append("exercise")
     ),
@@ -390,10 +436,11 @@ def test_long_prose_forty_lines_and_an_empty_cell_are_allowed(project, notebook)
     assert list(check_notebooks.problems(notebook)) == []
 
 
-def test_a_run_out_of_order_is_said_once(notebook):
+@pytest.mark.parametrize("counts", [(2, 3, 4, 5), (2, 1, 3, 4)])
+def test_a_run_out_of_order_is_said_once(notebook, counts):
     nb = nbformat.read(notebook, 4)
-    for cell in nb.cells[1:]:
-        cell.execution_count += 1
+    for cell, count in zip(nb.cells[1:], counts, strict=True):
+        cell.execution_count = count
     save(nb, notebook)
     assert list(check_notebooks.problems(notebook)) == [
         "not run in order from a fresh kernel: code cell 1 has count 2"
@@ -593,13 +640,15 @@ def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypa
     monkeypatch.setenv("MPLBACKEND", "Agg")
     prints = "print(1, flush=True)\nprint(2, flush=True)"
     draws = "import matplotlib.pyplot as plt\nfrom tqdm import tqdm\n\nplt.plot([*tqdm([1, 2])]);"
-    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws)])
+    asks = "import os\nprint(os.environ['COURSE_HEADLESS'], os.environ['COURSE_PROFILE'])"
+    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws, asks)])
     nb.metadata["widgets"] = {"state": {}}
     nb.cells[0].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
     assert run_notebooks.execute(nb, tmp_path, "quick", "label") == ""
     assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
     assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
-    assert [cell.metadata for cell in nb.cells] == [{}, {}] and "widgets" not in nb.metadata
+    assert [output.text for output in nb.cells[2].outputs] == ["1 quick\n"]
+    assert [cell.metadata for cell in nb.cells] == 3 * [{}] and "widgets" not in nb.metadata
 
 
 def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
@@ -630,17 +679,25 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
         nb.cells[-1].outputs = [new_output("display_data", data)]
         return ""
 
-    staged = [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+    def staged(path, profile):
+        assert (path, profile) == (notebook, "quick")
+        return [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+
+    cleared = []
     monkeypatch.setattr(run_notebooks, "execute", draw)
-    monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
+    monkeypatch.setattr(run_notebooks, "clear_staged", lambda *of: cleared.append(of))
+    monkeypatch.setattr(run_notebooks, "staged_records", staged)
     monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
     monkeypatch.setattr(cards, "ROOT", project)
+    before = notebook.read_bytes()
+    run_notebooks.run(notebook, "quick", False, project / "build", "[1/1]")
+    assert notebook.read_bytes() == before and cleared == [(notebook, "quick")]
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
     nb = nbformat.read(notebook, 4)
     assert nb.metadata["course"]["modules"] == {"demo/layers.py": "1"}
+    assert nb.metadata["course"]["profile"] == "quick"
     assert nb.metadata["course"]["code"] == code_hash(code_of(nb))
     picture = base64.b64decode(nb.cells[-1].outputs[0].data["image/png"])
     assert Image.open(io.BytesIO(picture)).mode == "P"
@@ -727,20 +784,31 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
             write_together({gone: None, old: "3", new: "4"})
     assert (old.read_text(), gone.read_text()) == ("1", "2")
     assert sorted(tmp_path.rglob("*")) == [new.parent, gone, old]
+    other = tmp_path / "another name of the old one"
+    os.link(old, other)
     write_together({gone: None, tmp_path / "never": None, old: "3", new: "é\n"})
+    assert other.read_text() == "1"  # the file is replaced, not written over
+    other.unlink()
     assert old.read_text() == "3" and new.read_bytes() == "é\n".encode()
     assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
 
 
 def test_a_notebook_is_written_after_its_evidence(notebook, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: [{"id": "a"}])
+    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: rows)
     monkeypatch.setattr(run_notebooks, "evidence_file", lambda path: tmp_path / "a.json")
     monkeypatch.setattr(run_notebooks.state, "write_together", lambda files: written.append(files))
     nb = nbformat.read(notebook, 4)
+    rows = [{"id": "b"}, {"id": "a é"}]
     assert run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full") == ""
     assert list(written[0]) == [tmp_path / "a.json", notebook]
     assert all(text.endswith(("}\n", "]\n")) for text in written[0].values())
+    evidence = written[0][tmp_path / "a.json"]
+    assert json.loads(evidence) == rows[::-1] and "é" in evidence
+    rows.clear()
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full")
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "quick")
+    assert written[1][tmp_path / "a.json"] is None and list(written[2]) == [notebook]
 
 
 def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
@@ -749,6 +817,8 @@ def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
 
     monkeypatch.setattr(run_notebooks.state, "write_together", no_space)
     nb, before = nbformat.read(notebook, 4), notebook.read_bytes()
+    problem = run_notebooks.keep(nb, notebook, before + b" ", "quick")
+    assert problem == "the file changed while it ran and was left alone; run it again"
     problem = run_notebooks.keep(nb, notebook, before, "quick")
     assert problem == "the run cannot be kept: OSError: [Errno 28] No space left on device"
 
@@ -798,7 +868,8 @@ def test_a_damaged_list_of_runs_starts_afresh(project):
     done = run_tool(project, "run_notebooks", ONLY="02")
     assert done.returncode == 0 and "runs.json is damaged; the index starts afresh" in done.stdout
     assert sorted(json.loads(store.read_text())) == ["demo/02_other.ipynb"]
-    store.write_text(json.dumps({"demo/03_gone.ipynb": {}}))
+    older = {"title": "of an older version"}
+    store.write_text(json.dumps({"demo/03_gone.ipynb": {}, "demo/01_demo.ipynb": older}))
     assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
     index = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
@@ -829,6 +900,29 @@ def test_a_second_run_does_only_what_is_due(project):
     text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
     (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
     assert due() == ["03_other"]
+
+
+def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monkeypatch):
+    def made(**changes):
+        for name, value in (given | changes).items():
+            home = run_notebooks.state if name == "module_hashes" else run_notebooks
+            monkeypatch.setattr(home, name, lambda *arguments, value=value: value)
+        return run_notebooks.made_from(notebook.read_bytes(), "quick")
+
+    given = {"module_hashes": {"a.py": "1"}, "available_sources": [], "versions": "1"}
+    first = made()
+    assert first == made() != run_notebooks.made_from(notebook.read_bytes(), "full")
+    seen = {made(module_hashes={}), made(available_sources=["MNIST"]), made(versions="2"), first}
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].outputs, nb.cells[-1].execution_count = [], None
+    save(nb, notebook)
+    assert made() == first
+    nb.cells[-1].metadata["tags"] = ["gallery"]
+    save(nb, notebook)
+    assert len(seen | {made()}) == 5
+    nb.cells[-1] = new_raw_cell(nb.cells[-1].source, metadata=nb.cells[-1].metadata)
+    save(nb, notebook)
+    assert len(seen | {made()}) == 5
 
 
 def notebook_text(project, name):
@@ -922,24 +1016,31 @@ def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch
     html = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "an old title" not in html
     assert 0 < html.index("a &lt; b &amp; c") < html.index(">02_other<")
+    kept = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
+    assert {name: row["title"] for name, row in kept.items()} == {
+        "demo/01_demo.ipynb": "a < b & c",
+        "demo/02_other.ipynb": "02_other",
+    }
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     def run(path, profile, in_place, build, label):
         seen.append((path.name, profile, in_place, build, label))
+        if interrupted:
+            raise KeyboardInterrupt
         error = "cell 2: no" * (path.name == "a")
         return dict(title="t", page="", data="", seconds=1.0, error=error, headline="best 1")
 
-    seen, written = [], []
+    seen, written, interrupted = [], [], []
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
     monkeypatch.setattr(
-        run_notebooks, "write_index", lambda rows, build, complete: written.append(build)
+        run_notebooks, "write_index", lambda rows, *how, **and_how: written.append((how, and_how))
     )
     monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
     assert run_notebooks.main() == 1
-    assert written == [tmp_path]
+    assert written == [((tmp_path,), {"complete": True})]
     assert seen == [
         ("a", "quick", False, tmp_path, "[1/2] demo/a"),
         ("b", "quick", False, tmp_path, "[2/2] demo/b"),
@@ -947,6 +1048,9 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("FAILED") == 1 and "1.0  cell 2: no\n" in printed
     assert printed.count("best 1") == 1
+    interrupted.append(True)
+    assert run_notebooks.main() == 130
+    assert written[1] == ((tmp_path,), {"complete": False})  # nobody waits for other pages
 
 
 def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
@@ -1028,11 +1132,12 @@ def test_figures_get_a_palette_and_photographs_do_not():
 
 
 def test_lowest_versions_are_those_of_the_requirements(tmp_path):
-    (tmp_path / "dev.txt").write_text("# tools\n-r base.txt\nruff >= 0.13  # lint\n")
+    (tmp_path / "dev.txt").write_text("# tools\npytest>=9\n-r base.txt\nruff >= 0.13  # lint\n")
     (tmp_path / "base.txt").write_text(
-        'torch>=2.11,<3\n\ntomli>=2.0; python_version < "3.11"  # reads\n-e .\n'
+        'torch>=2.11,<3\n\ntomli>=2.0,<3; python_version < "3.11"  # reads\n-e .\n'
     )
     assert lower_bounds.lowest(tmp_path / "dev.txt") == [
+        "pytest==9",
         "torch==2.11",
         'tomli==2.0; python_version < "3.11"',
         "ruff ==0.13",
