@@ -108,9 +108,9 @@ def add_back(dcolumns, dpatches):
 
 
 def pad(x, pads, mode="zeros"):
-    """Return x (N, C, H, W) with pads (left, right, top, bottom) around it, channels last in memory.
+    """Return x (N, C, H, W) with (left, right, top, bottom) places added, channels last in memory.
 
-    All channels of all places in one row of a window are then one piece of memory, quick to copy.
+    All channels of a row of a window are then one piece of memory, quick to copy.
     """
     if mode != "zeros":
         x, pads = F.pad(x, pads, mode), (0, 0, 0, 0)
@@ -203,7 +203,7 @@ def normalise(x, mean, var, weight, bias, eps):
     return x_hat if bias is None else x_hat + bias.view(-1, 1, 1)
 
 
-def batch_statistics(x):
+def channel_statistics(x):
     """Return mean and biased variance (C,) over images and places, in two passes over the data.
 
     One pass, E[x²] − E[x]², would subtract two large, nearly equal numbers where x is far from 0.

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from assignment2_pytorch_cnn_rnn.conv_functions import (
     Convolution,
     MaxPooling,
-    batch_statistics,
+    channel_statistics,
     normalise,
     pad,
 )
 from assignment2_pytorch_cnn_rnn.conv_shapes import (
     as_pair,
+    check_batch,
     check_conv,
     check_images,
     check_norm,
@@ -110,7 +111,7 @@ class BatchNorm2d(nn.Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         ones = torch.ones(num_features, device=device, dtype=dtype)
         self.weight = nn.Parameter(ones.clone()) if affine else None
-        self.bias = nn.Parameter(torch.zeros_like(ones)) if affine and bias else None
+        self.bias = nn.Parameter(0 * ones) if affine and bias else None
         batches = torch.tensor(0, device=device)
         buffers = dict(running_mean=0 * ones, running_var=ones, num_batches_tracked=batches)
         for name, start in buffers.items():
@@ -122,21 +123,17 @@ class BatchNorm2d(nn.Module):
         check_images(x, self.num_features, None if kept is None else kept.dtype)
         mean, var = self.running_mean, self.running_var
         if self.training or mean is None:
-            if x.numel() == self.num_features:
-                raise ValueError(
-                    f"x has shape {tuple(x.shape)}: one value per channel; training needs 2 or more"
-                )
-            mean, var = batch_statistics(x)
+            check_batch(x)
+            mean, var = channel_statistics(x)
             if self.training and self.track_running_stats:
                 self.collect(mean.detach(), var.detach(), x.numel() // self.num_features)
         return normalise(x, mean, var, self.weight, self.bias, self.eps)
 
-    def collect(self, mean, var, count):
-        """Move the running statistics towards those of a batch with `count` values per channel."""
+    def collect(self, mean, var, n):
+        """Move the running statistics towards those of a batch with n values per channel."""
         self.num_batches_tracked += 1
         share = self.momentum  # torch's meaning: the weight of the new batch
         if share is None:
-            share = 1 / self.num_batches_tracked.item()  # the plain mean over all batches so far
-        unbiased = var * count / (count - 1)
+            share = 1 / self.num_batches_tracked.item()  # so the mean over all batches so far
         self.running_mean.mul_(1 - share).add_(share * mean)
-        self.running_var.mul_(1 - share).add_(share * unbiased)
+        self.running_var.mul_(1 - share).add_(share * var * n / (n - 1))  # unbiased

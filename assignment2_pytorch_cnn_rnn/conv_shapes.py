@@ -117,6 +117,12 @@ def check_images(x, channels=None, dtype=None):
         raise ValueError(f"x is {x.dtype}; this layer needs {dtype or 'floating-point numbers'}")
 
 
+def check_batch(x):
+    """Raise ValueError unless x (N, C, H, W) has two values per channel or more: a variance."""
+    if x.numel() == x.shape[1]:
+        raise ValueError(f"x has shape {tuple(x.shape)}, one value per channel; training needs 2")
+
+
 def check_windows_fit(size, kernel_size, dilation):
     """Raise ValueError unless a window fits on a padded input of this size, all (height, width)."""
     spans = tuple(window_span(*axis) for axis in zip(kernel_size, dilation, strict=True))
