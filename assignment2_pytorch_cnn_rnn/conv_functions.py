@@ -70,8 +70,9 @@ def conv2d_im2col(x, weight, bias, stride=(1, 1), dilation=(1, 1), groups=1):
 def multiply(a, b, out):
     """Write the products a @ b of stacks of matrices (G, n, k) and (G, k, m) into out (G, n, m).
 
-    On a processor NumPy multiplies, in the tensors' own memory: the library behind torch.matmul
-    leaves half the speed of some makes unused. Elsewhere torch does.
+    On a processor NumPy multiplies, in the tensors' own memory: its library, OpenBLAS, has fast
+    code for most makes, while torch's, Intel's MKL, is half as fast or less on others. Other
+    devices and short floats are torch's.
     """
     if out.device.type == "cpu" and out.dtype in (torch.float32, torch.float64):
         np.matmul(a.detach().numpy(), b.detach().numpy(), out=out.numpy())
