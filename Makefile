@@ -1,4 +1,5 @@
-# make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose)
+# make run     every notebook in the quick profile, then build/index.html   (ONLY=pattern to choose);
+#              again, it runs what has changed
 # make site    the same pages from the stored outputs, without running anything, into build/site
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
@@ -39,7 +40,7 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/installed
-	$(PY) -m tools.run_notebooks --profile quick
+	$(PY) -m tools.run_notebooks --profile quick $(if $(ONLY),,--due)
 
 site: $(VENV)/installed
 	$(PY) -m tools.site

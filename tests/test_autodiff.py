@@ -634,3 +634,32 @@ def test_a_rule_must_hold_functions():
 def test_cross_entropy_takes_lists():
     loss = cross_entropy([[0, 0], [0, 0]], [0, 1])
     np.testing.assert_allclose(loss.data, np.log(2))
+
+
+def test_log_softmax_subtracts_the_largest_of_each_row():
+    logits = np.array([[2e4, 1e4], [-3e4, -1e4]])  # one maximum for all would lose the second row
+    got = log_softmax(Tensor(logits), axis=1).data
+    np.testing.assert_array_equal(got, torch.log_softmax(torch.tensor(logits), dim=1).numpy())
+
+
+def test_indexing_gives_gradients_in_the_dtype_of_its_input():
+    x = Tensor(np.ones((3, 2), np.float32), requires_grad=True)
+    y = x * x
+    y[[0, 0, 2]].sum().backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, [[4, 4], [0, 0], [2, 2]])
+
+
+def test_a_detached_tensor_asks_for_no_gradient():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x.detach()).sum()
+    y.backward()
+    assert not x.detach().requires_grad
+    np.testing.assert_array_equal(x.grad, [1, 2])  # one factor only
+
+
+def test_a_leafs_gradient_shares_no_memory_with_the_callers_array():
+    x, gradient = Tensor(np.ones((2, 3)), requires_grad=True), np.ones((3, 2))
+    x.transpose().backward(gradient)
+    gradient[:] = 5
+    np.testing.assert_array_equal(x.grad, np.ones((2, 3)))

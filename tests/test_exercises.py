@@ -70,31 +70,70 @@ BY_HAND = {
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
 SCALE = "nearest_to_origin: scale = np.linalg.norm(z, axis=1).max() or 1.0 → scale = "
+SOLVED = "nearest_to_origin: a, _ = nnls(np.vstack([z.T / scale, np.ones(len(z))]), "
+MINUS_ONE = "cross_entropy_backward: dlogits[np.arange(N), y] -= 1 - label_smoothing → "
+SMOOTHED = "cross_entropy_backward: dlogits -= label_smoothing / K → "
+RUNNING = "batchnorm_forward: running_mean += momentum * (mean - running_mean) → running_mean += "
+NO_SMOOTHING = "this page has no smoothing; notebook 02 checks it"
+NESTEROV = "sgd_update: g = g + momentum * v if nesterov else v → "
+FIRST_BATCH = "the running mean starts at 0, as torch's does"
 NOT_CAUGHT = {
     "01_perceptron": {
         "perceptron_pass: if y_i * (w @ x_i) <= 0: → if y_i * (x_i @ w) <= 0:": "equal, of two "
         "vectors",
-        "perceptron_pass: w = w + learning_rate → w += learning_rate": "the check starts from an "
-        "array that nobody looks at again",
+        "perceptron_pass: w = w + learning_rate → w += learning_rate": "check_batch made a copy",
         "perceptron_loss, perceptron_loss_gradient: <= 0 → < 0": "differs where a score is "
         "exactly 0, which only a later cell looks at",
         SCALE + "np.linalg.norm(z, axis=1).min() or 1.0": "any scale gives the same point, up to "
         "rounding; so do the next three",
         SCALE + "np.linalg.norm(z, axis=0).max() or 1.0": "as above",
         SCALE + "np.linalg.norm(z).max() or 1.0": "as above",
-        "nearest_to_origin: a, _ = nnls(np.vstack([z.T / scale, np.ones(len(z))]), "
-        "np.append(np.zeros(z.shape[1]), 1.0)) → a, _ = nnls(np.vstack([z.T, np.ones(len(z))]), "
+        SOLVED + "np.append(np.zeros(z.shape[1]), 1.0)) → "
+        "a, _ = nnls(np.vstack([z.T, np.ones(len(z))]), "
         "np.append(np.zeros(z.shape[1]), 1.0))": "as above",
     },
     "02_mlp_moons": {
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
-        "cross_entropy_backward: np.exp(log_probs) → np.exp(log_probs, out=log_probs)": "the "
-        "check uses each cache once",
+        "cross_entropy_forward: if label_smoothing: → if True:": "adds 0",
+    },
+    "03_mlp_mnist": {
+        "init_weight: std = INITS[init](fan_in, fan_out) if init in INITS else init → "
+        "std = INITS[init](fan_in, fan_out)": "no start by number here; notebook 09 checks it",
+        "sgd_update: if weight_decay: → if True:": "adds 0",
+        "sgd_update: if momentum: → if True:": "the check has momentum throughout",
+        NESTEROV + "g = v": "this page has no Nesterov momentum; so the next five",
+        NESTEROV + "g = g - momentum * v if nesterov else v": "as above",
+        NESTEROV + "g = g if nesterov else v": "as above",
+        NESTEROV + "g = momentum * v if nesterov else v": "as above",
+        NESTEROV + "g = g + momentum if nesterov else v": "as above",
+        NESTEROV + "g = g + v if nesterov else v": "as above",
+        "dropout_backward: return dout if cache is None else dout * cache → "
+        "return dout * cache": "the check goes backward in training only",
     },
     "04_autodiff": {
         "unbroadcast: if grad.shape == shape: → if False:": "a sum over no axes changes nothing",
         "unbroadcast: total = grad.sum(axis=tuple(axes), keepdims=True) → "
         "total = grad.sum(axis=tuple(axes))": "reshape puts the axes of length 1 back",
+    },
+    "06_batchnorm_derivation": {
+        RUNNING + "momentum * (mean + running_mean)": FIRST_BATCH,
+        RUNNING + "momentum * mean": FIRST_BATCH,
+    },
+    "07_softmax_classifier_cifar10": {
+        "softmax: shifted = logits - logits.max(axis=1, keepdims=True) → "
+        "shifted = logits - logits.min(axis=1, keepdims=True)": "overflows only where the scores "
+        "of one example lie far apart; here they are 2 apart",
+        MINUS_ONE + "dlogits[np.arange(N), y] -= 1 + label_smoothing": NO_SMOOTHING,
+        MINUS_ONE + "dlogits[np.arange(N), y] -= 1": NO_SMOOTHING,
+        SMOOTHED + "dlogits += label_smoothing / K": NO_SMOOTHING,
+        SMOOTHED + "pass": NO_SMOOTHING,
+        SMOOTHED + "dlogits -= label_smoothing": NO_SMOOTHING,
+        "cross_entropy_backward: np.exp(log_probs) → np.exp(log_probs, out=log_probs)": "each "
+        "cache is used once; notebook 02 uses one twice",
+    },
+    "08_two_layer_cyclic_lr": {
+        "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
+        "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
     },
 }
 
@@ -117,6 +156,7 @@ def quoted_exercises():
 def kernel(tmp_path_factory):
     """One kernel for all notebooks, so that torch is imported once."""
     with Kernel(tmp_path_factory.mktemp("kernel")) as kernel:
+        kernel.explains = False
         yield kernel
 
 
@@ -157,13 +197,15 @@ def test_check_catches_every_wrong_body(path, exercise, kernel, counts, monkeypa
 
 
 def test_wrong_bodies_that_pass_are_still_there():
-    made = set()
+    made, there = set(), set()
     for path, exercise in (case.values for case in quoted_exercises()):
         source = check_exercises.page_of(read(path))[exercise.cell]
+        there |= {(path.stem, name) for name in (exercise.name, *exercise.name.split(", "))}
         made |= {(path.stem, what) for what, _ in wrong_bodies(source)}
         by_hand = BY_HAND.get(exercise.name, [])
         made |= {(path.stem, f"{exercise.name}: {a.strip()} → {b.strip()}") for a, b in by_hand}
-    assert {(stem, what) for stem, whats in NOT_CAUGHT.items() for what in whats} <= made
+    known = {(stem, what) for stem, whats in NOT_CAUGHT.items() for what in whats}
+    assert {(stem, what) for stem, what in known if (stem, what.split(": ")[0]) in there} <= made
 
 
 LAYERS = '''# from layers.py

@@ -272,6 +272,7 @@ def test_plain_values_are_text_that_differs():
     values = [1, 1.0, True, "1", [1], (1,), {1: 2}, None, b"1", np.ones(2), np.zeros(2), np.ones(3)]
     values += [np.ones(2, "f4"), np.float32(1), {1: 3}, [1, [2]], [1, 2], {"a": np.ones(1)}]
     values += [{2: 2}, np.ones((1, 2)), np.zeros(5_000), np.eye(5_000)[2_500], [np.zeros(5_000)]]
+    values += [np.zeros(2, "i4"), np.zeros(2, "f4"), np.zeros(2, "i8")]  # the same bytes, in part
     values += [[np.eye(5_000)[2_500]]]  # text that leaves out the middle would be equal
     texts = [experiments._plain(value) for value in values]
     assert len(set(texts)) == len(texts)
@@ -323,6 +324,42 @@ def test_a_cell_that_is_no_python_does_no_harm(kernel, capsys):
         notebook.shell.run_cell("def f(x) return", store_history=True)
         notebook.run(SWEEP)
     assert len(first.calls) == 2 and again.calls == []
+
+
+def test_the_order_of_cells_counts(kernel):
+    start, double, square = "a = 3\ndef f(x): return a * x", "a = 2 * a", "a = a * a"
+    first, other = kernel(), kernel()
+    first.run(IMPORTS, start, double, square, SWEEP)
+    other.run(IMPORTS, start, square, double, SWEEP)  # SWEEP itself compares with f
+    assert len(first.calls) == len(other.calls) == 2
+
+
+@pytest.mark.parametrize("where", ["same kernel", "fresh kernel"])
+def test_an_edit_in_the_running_cell_counts(kernel, where):
+    def cell(factor):
+        return f"""
+def run_one(seed):
+    calls.append(seed)
+    return {{"value": {factor} * seed}}
+
+rows = sweep(run_one, {{"only": {{}}}}, (1,))
+"""
+
+    old = kernel()
+    assert old.run(IMPORTS, cell(2))[0]["value"] == 2
+    new = old if where == "same kernel" else kernel()
+    assert new.run(*([] if new is old else [IMPORTS]), cell(3))[0]["value"] == 3
+
+
+def test_what_a_callback_runs_is_not_kept(kernel):
+    values = []
+    for slider in (7, 1):  # a widget changes what no cell changed, and trains when none is running
+        notebook = kernel()
+        notebook.run(IMPORTS, "a = 1\ndef f(x): return a * x", SWEEP)
+        notebook.shell.user_ns["a"] = slider
+        sweep, run_one = (notebook.shell.user_ns[name] for name in ("sweep", "run_one"))
+        values += [row["value"] for row in sweep(run_one, {"only": {}}, (5,))]
+    assert values == [49, 7]
 
 
 def test_only_the_running_cell_keeps_runs(kernel):
@@ -415,13 +452,19 @@ def test_outside_a_cell_nothing_is_kept(kernel, tmp_path):
     assert len(calls) == 4
 
 
+def module_beside(monkeypatch, folder, name, text):
+    """Write a module where the notebook lies, so that it can be imported; return its file."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    file = folder / f"{name}.py"
+    file.write_text(text)
+    return file
+
+
 def test_a_module_may_run_a_sweep_while_the_cell_imports_it(kernel, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "sweep_at_import.py").write_text(
-        "from shared.experiments import sweep\n"
-        "rows = sweep(lambda seed: {'value': seed}, {'a': {}}, (0,))\n"
-    )
+    text = "from shared.experiments import sweep\n"
+    text += "rows = sweep(lambda seed: {'value': seed}, {'a': {}}, (0,))\n"
+    module_beside(monkeypatch, tmp_path, "sweep_at_import", text)
     fresh_files(monkeypatch)
     try:
         kernel().run("from sweep_at_import import rows")
@@ -433,9 +476,7 @@ def test_a_module_may_run_a_sweep_while_the_cell_imports_it(kernel, monkeypatch,
 def test_a_module_edited_during_a_run_keeps_nothing_and_harms_nothing(
     kernel, monkeypatch, tmp_path
 ):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "edited_helper.py").write_text("A = 2\n")
+    module_beside(monkeypatch, tmp_path, "edited_helper", "A = 2\n")
     fresh_files(monkeypatch)
     cell = """
 import edited_helper
@@ -462,11 +503,9 @@ def fresh_files(monkeypatch):
 def test_a_module_edited_under_a_running_kernel_is_noticed(kernel, monkeypatch, tmp_path, capsys):
     folder = tmp_path / "beside"
     folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
+    text = "def f(x):\n    return 2 * x\n"
+    helper = module_beside(monkeypatch, folder, "helper_of_the_reader", text)
     monkeypatch.setattr(environment, "_said", set())
-    helper = folder / "helper_of_the_reader.py"
-    helper.write_text("def f(x):\n    return 2 * x\n")
     cells = (IMPORTS, f"from {helper.stem} import f", SWEEP)
     try:
         fresh_files(monkeypatch)
@@ -489,9 +528,7 @@ def test_a_module_edited_under_a_running_kernel_is_noticed(kernel, monkeypatch, 
 
 
 def test_a_module_that_comes_in_during_a_run_is_not_in_the_key(kernel, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "late_helper.py").write_text("A = 2\n")
+    module_beside(monkeypatch, tmp_path, "late_helper", "A = 2\n")
     fresh_files(monkeypatch)
     cell = """
 def run_one(seed):
@@ -667,7 +704,8 @@ def test_summarise():
     rows = [{"setting": "a", "m": m} for m in (1, 2, 3)] + [{"setting": "b", "m": 5}]
     assert summarise(rows, "m") == {"a": (2.0, 1.0, 3), "b": (5.0, 0.0, 1)}
     assert summarise([{"setting": "c", "m": 0.1}] * 3, "m")["c"][1] == 0  # no rounding left over
-    assert math.isnan(summarise([{"setting": "a", "m": math.nan}] * 2, "m")["a"][0])
+    for values in ([math.nan, math.nan], [1.0, math.nan]):  # a lost run must not vanish
+        assert math.isnan(summarise([{"setting": "a", "m": m} for m in values], "m")["a"][0])
     with pytest.raises(ValueError, match="there is no 'x' in the rows; they have setting, m"):
         summarise(rows, "x")
 
@@ -723,6 +761,11 @@ def test_pairs_need_equal_seeds():
         paired_difference(rows_of(a=[1, 2], b=[1]), "m", "a", "b")
     with pytest.raises(ValueError, match="need the same seeds"):
         paired_difference(rows_of(a=[1, 2]), "m", "c", "d")
+    shifted = [
+        row | {"seed": row["seed"] + (row["setting"] == "b")} for row in rows_of(a=[1, 2], b=[1, 2])
+    ]
+    with pytest.raises(ValueError, match="need the same seeds"):
+        paired_difference(shifted, "m", "a", "b")
 
 
 @pytest.mark.parametrize("profile", ["quick", "full"])

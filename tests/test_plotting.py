@@ -107,7 +107,7 @@ def test_no_legend_lies_on_a_curve(draw):
 
 
 def test_decision_regions_colour_what_predict_says():
-    x, y = np.array([[0.0, 0.0], [2.0, 1.0], [1.0, 0.5]]), np.array([1, 0, 1])
+    x, y = np.array([[0.0, 1.0], [2.0, 2.0], [1.0, 1.5]]), np.array([1, 0, 1])
     ax = plotting.plot_decision_regions(lambda x: x[:, 0] > 1, x, y, title="t", margin=0.25)
     mesh, zeros, ones = ax.collections
     assert ax.get_title() == "t"
@@ -118,8 +118,8 @@ def test_decision_regions_colour_what_predict_says():
     z = mesh.get_array().reshape(200, 200)
     assert not z[:, :80].any() and z[:, 120:].all()  # columns are x₁: false left, true right
     limits = mesh.get_coordinates().reshape(-1, 2)
-    np.testing.assert_allclose(limits.min(axis=0), [-0.25, -0.25], atol=0.02)
-    np.testing.assert_allclose(limits.max(axis=0), [2.25, 1.25], atol=0.02)
+    np.testing.assert_allclose(limits.min(axis=0), [-0.25, 0.75], atol=0.02)
+    np.testing.assert_allclose(limits.max(axis=0), [2.25, 2.25], atol=0.02)
 
 
 def test_decision_regions_of_any_classes():

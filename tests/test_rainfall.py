@@ -223,3 +223,9 @@ def test_a_saved_column_holds_numbers_under_a_new_name(tmp_path, column):
     with pytest.raises(ValueError, match=r"is .*; a further column must hold numbers"):
         save_rainfall_csv(tmp_path / "own.csv", [[-84.0, 43.0]], **column)
     assert not (tmp_path / "own.csv").exists()
+
+
+def test_spaces_after_the_commas_do_no_harm(tmp_path):
+    lines = ["lon, lat, rainfall", *(f"{i}, {i / 2}, {10 * i}" for i in range(10))]
+    data = load_rainfall_csv(write_csv(tmp_path, lines))
+    assert data.lon_lat[2].tolist() == [2, 1] and data.rainfall[2] == 20

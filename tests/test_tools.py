@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from nbformat.v4 import (
 from PIL import Image
 
 from shared.source_hash import code_hash, source_hash
-from tools import badges, check_notebooks, lower_bounds, run_notebooks, sync_cells
+from tools import badges, cards, check_notebooks, lower_bounds, run_notebooks, site, sync_cells
 from tools.notebook_state import (
     ROOT,
     changed_modules,
@@ -336,12 +337,6 @@ REFUSALS = {
     "absolute path C:": _output(
         output_type="execute_result", data={"text/plain": "'C:\\\\Users\\\\ann'"}
     ),
-    "absolute path /root/": _output(
-        output_type="display_data", data={"text/html": "<img src='/root/a.png'>"}
-    ),
-    "absolute path /work/": _edit_last(lambda cell: cell.update(source="open('/work/x')")),
-    "absolute path /Users/": _edit_last(lambda cell: cell.update(source="open('/Users/ann')")),
-    "absolute path /content/": _edit_last(lambda cell: cell.update(source="'/content/x'")),
     "error output, ValueError": _output(
         output_type="error", ename="ValueError", evalue="", traceback=[]
     ),
@@ -363,6 +358,19 @@ REFUSALS = {
     ),
     "no cell calls choose_profile": lambda nb: nb.cells[2].update(source="profile = 'quick'"),
 }
+
+
+@pytest.mark.parametrize("room", ["home", "root", "tmp", "work", "Users", "content"])
+@pytest.mark.parametrize("where", ["source", "output"])
+def test_paths_of_a_machine_are_refused(project, notebook, room, where):
+    nb, path = nbformat.read(notebook, 4), f"'/{room}/a.png'"
+    if where == "source":
+        nb.cells[-1].source = f"open({path})"
+    else:
+        data = {"text/html": f"<img src={path}>"}
+        nb.cells[-1].outputs.append(new_output("display_data", data))
+    save(nb, notebook)
+    assert any(f"absolute path /{room}/" in said for said in check_notebooks.problems(notebook))
 
 
 @pytest.mark.parametrize("message", REFUSALS)
@@ -627,6 +635,7 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
     monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
     monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
     monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
+    monkeypatch.setattr(cards, "ROOT", project)
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
@@ -795,6 +804,45 @@ def test_a_damaged_list_of_runs_starts_afresh(project):
     assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
 
 
+def test_a_second_run_does_only_what_is_due(project):
+    def due():
+        printed = run_tool(project, "run_notebooks", "--due").stdout
+        names = re.findall(r"^\[\d+/\d+\] demo/(\w+)\.ipynb", printed, re.MULTILINE)
+        assert f"notebooks that are due: {len(names)};" in printed
+        return names
+
+    add(project, "01_demo", "from demo.layers import cache")
+    add(project, "02_fails", "1 / 0")
+    add(project, "03_other", "x = 1")
+    assert due() == ["01_demo", "02_fails", "03_other"]
+    assert due() == ["02_fails"]  # what failed is tried again
+    add(project, "02_fails", "x = 1")
+    (project / "demo" / "layers.py").write_text("def cache():\n    return 2\n", encoding="utf-8")
+    assert due() == ["01_demo", "02_fails"]
+    (project / "build" / "demo" / "03_other.html").unlink()
+    assert due() == ["03_other"]
+    data = project / "data" / "tinyshakespeare"
+    data.mkdir(parents=True)
+    (data / "input.txt").touch()  # other data may give other results
+    assert len(due()) == 3
+    assert due() == []
+    text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
+    (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
+    assert due() == ["03_other"]
+
+
+def notebook_text(project, name):
+    return (project / "demo" / f"{name}.ipynb").read_text(encoding="utf-8")
+
+
+def test_what_is_finished_is_kept_where_a_run_is_killed(project):
+    add(project, "01_demo", "x = 1")
+    add(project, "02_kills", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    assert run_tool(project, "run_notebooks").returncode != 0
+    rows = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
+    assert list(rows) == ["demo/01_demo.ipynb"]
+
+
 def test_a_read_only_checkout_has_its_pages_elsewhere(project):
     elsewhere = project / "temporary"
     elsewhere.mkdir()
@@ -863,15 +911,17 @@ def test_a_full_run_is_due_where_code_or_a_module_changed(project, notebook, mon
 
 def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch):
     add(project, "02_other", "x = 1")
-    monkeypatch.setattr(run_notebooks.state, "ROOT", project)
-    row = dict(page="", data="", seconds=1.0, error="", headline="")
+    for module in (run_notebooks.state, cards, site):
+        monkeypatch.setattr(module, "ROOT", project)
+    row = dict(page="", thumbnail="", sections=[], data="", seconds=1.0, error="", headline="")
+    row |= dict(profile="quick")
     for first in ("an old title", "a < b & c"):
         rows = {f"demo/{name}.ipynb": row | {"title": name} for name in ("02_other", "01_demo")}
         rows["demo/01_demo.ipynb"]["title"] = first
-        run_notebooks.write_index(rows, project / "build")
+        run_notebooks.write_index(rows, project / "build", complete=False)
     html = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "an old title" not in html
-    assert 0 < html.index("a &lt; b &amp; c") < html.index("02_other")
+    assert 0 < html.index("a &lt; b &amp; c") < html.index(">02_other<")
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
@@ -884,7 +934,9 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
-    monkeypatch.setattr(run_notebooks, "write_index", lambda rows, build: written.append(build))
+    monkeypatch.setattr(
+        run_notebooks, "write_index", lambda rows, build, complete: written.append(build)
+    )
     monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
     assert run_notebooks.main() == 1
     assert written == [tmp_path]
@@ -995,3 +1047,21 @@ def test_every_requirement_of_ours_has_a_lower_bound():
     assert done.returncode == 0
     assert all("==" in line for line in done.stdout.splitlines())
     assert {"numpy", "pytest"} <= {line.partition("==")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "changed"),
+    [
+        ({"a.py": "1"}, {"a.py": "1"}, []),
+        ({"a.py": "1"}, {"a.py": "2"}, ["a.py"]),
+        ({}, {"b.py": "1", "a.py": "1"}, ["a.py", "b.py"]),  # imported since
+        ({"a.py": "1"}, {}, ["a.py"]),  # imported no more
+        (None, {"a.py": "1"}, []),  # nothing is known of the run
+    ],
+)
+def test_modules_that_come_go_or_change_are_named(monkeypatch, then, now, changed):
+    monkeypatch.setattr("tools.notebook_state.module_hashes", lambda nb, root: now)
+    nb = new_notebook()
+    if then is not None:
+        nb.metadata["course"] = {"modules": then}
+    assert changed_modules(nb) == changed

@@ -47,12 +47,11 @@ def page_of(nb, copy=None) -> dict[str, str]:
     return page
 
 
-def cells_for(page: dict[str, str], targets: tuple[str, ...]) -> dict[str, str]:
-    """Return {id: code} of the cells that the targets need, and the targets, in order."""
+def cells_for(page: dict[str, str], cell: str) -> dict[str, str]:
+    """Return {id: code} of the cells that a cell needs, in order, and of itself."""
     ids, sources = list(page), list(page.values())
-    places = {ids.index(target) for target in targets}
-    places |= {n for target in places for n in needed(sources, target)}
-    return {ids[n]: sources[n] for n in sorted(places)}
+    target = ids.index(cell)
+    return {ids[n]: sources[n] for n in [*needed(sources, target), target]}
 
 
 def judge_function(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> tuple[str, str]:
@@ -63,8 +62,10 @@ def judge_function(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> 
         return FAILS, f"SyntaxError: {error.msg}, in line {error.lineno} of the cell"
     if missing := [name for name in exercise.name.split(", ") if name not in here]:
         return FAILS, f"the cell defines no {' and no '.join(missing)}"
+    page = page | {exercise.cell: own}
     try:
-        kernel.cells(cells_for(page | {exercise.cell: own}, exercise.checks), SECONDS)
+        for cell in exercise.checks:  # the second is for those who pass the first
+            kernel.cells(cells_for(page, cell), SECONDS)
     except Stopped as error:
         return FAILS, str(error)
     except Failed as error:
@@ -100,7 +101,7 @@ def judge_starter(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> t
     def reached(source: str) -> tuple[int, int]:
         code, num_checks = watched(source)
         told = page | {exercise.cell: f"{code}\nprint(len(_reached))"}
-        printed = kernel.cells(cells_for(told, (exercise.cell,)), SECONDS)
+        printed = kernel.cells(cells_for(told, exercise.cell), SECONDS)
         return int(printed.split()[-1]), num_checks
 
     try:

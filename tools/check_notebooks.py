@@ -18,7 +18,8 @@ from tools.sync_cells import FIRST_LINE
 
 MAX_KILOBYTES, MAX_LINES = 800, 40
 CHECK = re.compile(r"\bassert\b|\.testing\.|\bcompare_")
-ABSOLUTE = re.compile(r"(?<![\w./:-])/(home|root|tmp|work|Users|content)/|\b[A-Z]:\\+(Users|Temp)")
+ROOMS = ("home", "root", "tmp", "work", "Users", "content")  # where machines keep people's files
+ABSOLUTE = re.compile(rf"(?<![\w./:-])/({'|'.join(ROOMS)})/|\b[A-Z]:\\+(Users|Temp)")
 
 
 def texts(cell) -> Iterator[str]:

@@ -30,7 +30,7 @@ SECTION = re.compile(r"^## Exercises", re.MULTILINE)
 NUMBER = re.compile(r"^(?:\*\*)?(\d+)\.", re.MULTILINE)
 JUDGES = re.compile(CHECK.pattern + r"|^\s*check_\w+\(", re.MULTILINE)
 TRAINS = re.compile(r"(?<![.\w])(?<!def )(sweep|fit)\(")  # what a learner would wait for
-MOST_CHECKS = 2  # cells that judge one exercise
+FEWEST_CHECKS = 2  # cells that judge one exercise, where there are as many
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,15 @@ def checks_of(nb, position: int) -> list[int]:
     """Return the positions of the first cells below that judge the functions of this cell.
 
     A cell judges where it asserts or compares, is no quotation, and needs the exercise but no
-    training.
+    training. These are two, and what follows them under the same heading.
     """
     code, found = sources(nb), []
     for n in range(position + 1, len(nb.cells)):
-        if SECTION.search(nb.cells[n].source) or len(found) == MOST_CHECKS:
+        cell = nb.cells[n]
+        heading = cell.cell_type == "markdown" and re.search("^#", cell.source, re.MULTILINE)
+        if SECTION.search(cell.source) or (heading and len(found) >= FEWEST_CHECKS):
             break
-        if JUDGES.search(code[n]) and not is_quoted(nb.cells[n]):
+        if JUDGES.search(code[n]) and not is_quoted(cell):
             before = needed(code, n)
             if position in before and not any(TRAINS.search(code[k]) for k in [*before, n]):
                 found.append(n)

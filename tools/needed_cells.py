@@ -149,6 +149,7 @@ def tree_of(source: str) -> ast.Module:
         return ast.Module([], [])
 
 
+@functools.lru_cache(maxsize=1_000)
 def names_of_cell(source: str) -> Names:
     """Return what a cell does with names; nothing where it is no Python."""
     names = sequence(tree_of(source).body)
@@ -156,6 +157,7 @@ def names_of_cell(source: str) -> Names:
     return names
 
 
+@functools.lru_cache(maxsize=1_000)
 def effects_in(source: str) -> dict[str, set[str]]:
     """Return {function: names from outside whose objects it changes} for a cell's functions."""
     return {
@@ -166,6 +168,7 @@ def effects_in(source: str) -> dict[str, set[str]]:
     }
 
 
+@functools.lru_cache(maxsize=1_000)
 def modules_in(source: str) -> set[str]:
     """Return the names that a cell's imports bind."""
     nodes = ast.walk(tree_of(source))
@@ -183,15 +186,16 @@ def needed(sources: list[str], target: int) -> list[int]:
     cells = [names_of_cell(source) for source in sources[: target + 1]]
     imported = set().union(*map(modules_in, sources[: target + 1]))
     effects = {k: v for source in sources[: target + 1] for k, v in effects_in(source).items()}
+    binds = []
     for names in cells:  # to call a function is to change what it changes
-        names.binds |= {n for name in names.reads & effects.keys() for n in effects[name]}
+        changed = {n for name in names.reads & effects.keys() for n in effects[name]}
+        binds.append((names.binds | changed) - (imported - names.sure))
     found = {target}
     while True:
         wanted = set().union(*(cells[k].later for k in found))
         chosen = set()
         for k in range(target, -1, -1):
-            binds = cells[k].binds - (imported - cells[k].sure)
-            if k == target or binds & (wanted - BUILTINS):
+            if k == target or binds[k] & (wanted - BUILTINS):
                 chosen.add(k)
                 wanted = wanted - cells[k].sure | cells[k].reads
         if chosen <= found:

@@ -43,7 +43,7 @@ class Renderer(IPythonRenderer):
     """Markdown to HTML. Remembers headings; marks formulas; leads from notebook to page."""
 
     def __init__(self, folder: Path):
-        super().__init__(escape=False)
+        super().__init__(escape=False, embed_images=True, path=str(folder))
         self.folder, self.headings = folder, []
 
     def heading(self, text: str, level: int, **attrs) -> str:
@@ -86,16 +86,18 @@ class Renderer(IPythonRenderer):
         return super().link(text, file.removesuffix(".ipynb") + ".html" + mark + anchor, title)
 
 
-def to_html(source: str, renderer: Renderer | None = None) -> str:
-    """Return Markdown as HTML."""
-    return MarkdownWithMath(renderer=renderer or Renderer(ROOT)).render(source)
+def to_html(source: str, renderer: Renderer | None = None, attachments: dict | None = None) -> str:
+    """Return Markdown as HTML, with the pictures that a cell has attached."""
+    renderer = renderer or Renderer(ROOT)
+    renderer.attachments = attachments or {}
+    return MarkdownWithMath(renderer=renderer).render(source)
 
 
 def in_letters(latex: str) -> str:
-    """Return a short formula as one might type it, such as γ or x2 ≤ 1; for a long one "…"."""
+    """Return a short formula as one might type it, such as γ or x2 ≤ 1; for others "…"."""
     named = re.sub(r"\\([A-Za-z]+)", lambda command: html.unescape(f"&{command[1]};"), latex)
     text = " ".join(re.sub(r"&\w+;|\\.|[{}^_\\]", "", named).split())
-    return text if len(text) <= 25 else "…"
+    return "…" if len(text) > 25 or re.search(r"\\([dt]?frac|sqrt)", latex) else text
 
 
 def inline(source: str) -> str:
@@ -191,7 +193,7 @@ def sections(nb, renderer: Renderer) -> list[list[str]]:
             text = " ".join(re.findall(r"^(?:def|class) (\w+)", cell.source, re.MULTILINE))
             parts = [("", text)]
         else:
-            markup = to_html(cell.source, renderer)
+            markup = to_html(cell.source, renderer, cell.get("attachments"))
             markup = MATH.sub(lambda it: html.escape(in_letters(html.unescape(it[1]))), markup)
             pieces = re.split(r"(?=<h[1-6] )", markup)
             parts = [(re.match(r"<h\d id=.*?</h\d>", piece), piece) for piece in pieces]
@@ -207,8 +209,8 @@ def sections(nb, renderer: Renderer) -> list[list[str]]:
 
 def body_of(nb, renderer: Renderer) -> str:
     """Return the cells as HTML."""
-    filters = {"markdown2html": lambda source: to_html(source, renderer), "folded": folded}
-    filters["highlight_code"] = Highlight2HTML(pygments_lexer="ipython3")
+    filters = {"folded": folded, "highlight_code": Highlight2HTML(pygments_lexer="ipython3")}
+    filters["markdown2html"] = lambda source, *pictures: to_html(source, renderer, *pictures)
     template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     exporter = HTMLExporter(template_name="basic", raw_template=template, filters=filters)
     # not HTMLExporter's own method: it parses the whole page again, to add what is there already

@@ -21,23 +21,19 @@ import nbformat
 from bs4 import BeautifulSoup
 
 from shared.environment import FOLDERS, ROOT, build_folder, write_atomically
+from shared.records import evidence_file
 from tools.browser import chromium
+from tools.cards import title_of
 from tools.notebook_state import find_notebooks, output_problems, print_anywhere
 from tools.page import alternative, environment, figures, to_html
 from tools.results import compared, measured, results_table, targets_and_records
-from tools.site import title_of, write_assets
+from tools.site import write_assets
 
 REPORTS = ROOT / "reports"
 MOST_FIGURES = 4  # of one notebook
 CLOSING = ("What we found", "Limits")
 HEADING = re.compile(r"^(#{1,4}) (.+)$", re.MULTILINE)
 COMMAND = "python -m tools.reports --write"
-
-
-def stem_of(path: Path) -> str:
-    """Return a short name that no other notebook has, such as a1_03_mlp_mnist."""
-    prefix = next((key for key, name in FOLDERS.items() if name == path.parent.name), "")
-    return f"{prefix}_{path.stem}"
 
 
 def tags(cell) -> list[str]:
@@ -114,7 +110,8 @@ def measured_table(path: Path) -> str:
 def chapter(path: Path) -> tuple[str, dict[Path, bytes]]:
     """Return a notebook's part of its folder's report, and the figures that it shows."""
     nb, link = nbformat.read(path, 4), f"../{path.parent.name}/{path.name}"
-    parts, pictures = [f"## [{path.stem[:2]} · {title_of(nb)}]({link})", measured_table(path)], {}
+    title = f"## [{path.stem[:2]} · {title_of(nb, path)}]({link})"
+    parts, pictures = [title, measured_table(path)], {}
     for problem in output_problems(nb):
         parts.append(f"*Not the figures of a full run: {problem}.*")
     drawn = {number: output for number, output, kind in figures(nb) if kind == "image/png"}
@@ -127,7 +124,7 @@ def chapter(path: Path) -> tuple[str, dict[Path, bytes]]:
         elif "report" in tags(cell):
             found = list(outputs_of(cell))
             if number in drawn and len(pictures) < MOST_FIGURES:
-                file = REPORTS / "figures" / f"{stem_of(path)}-{len(pictures) + 1}.png"
+                file = REPORTS / "figures" / f"{evidence_file(path).stem}-{len(pictures) + 1}.png"
                 pictures[file] = base64.b64decode(drawn[number].data["image/png"])
                 found.append(f"![{alternative(nb, number)}](figures/{file.name})")
             if found and heading != shown:
@@ -173,7 +170,7 @@ def gallery(width: int = 270, columns: int = 3) -> tuple[str, dict[Path, bytes]]
     """Return the gallery as Markdown, each figure a link to its notebook, and the figures."""
     cells, files = [], {}
     for path, picture, words in tagged_figures("gallery"):
-        file = REPORTS / "gallery" / f"{stem_of(path)}.png"
+        file = REPORTS / "gallery" / f"{evidence_file(path).stem}.png"
         files[file] = picture
         source, name = file.relative_to(ROOT).as_posix(), f"{path.parent.name}/{path.name}"
         words = words.replace('"', "&quot;")

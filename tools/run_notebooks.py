@@ -2,7 +2,9 @@
 
 import argparse
 import base64
+import contextlib
 import fnmatch
+import hashlib
 import io
 import json
 import os
@@ -15,7 +17,8 @@ from nbclient import NotebookClient
 from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
-from shared.environment import build_folder, write_atomically
+from shared.data import available_sources
+from shared.environment import build_folder, versions, write_atomically
 from shared.records import clear_staged, evidence_file, load_targets, staged_records
 from shared.source_hash import code_hash
 from tools import notebook_state as state
@@ -105,7 +108,22 @@ def run(path: Path, profile: str, in_place: bool, build: Path, label: str) -> di
     if in_place and not error:
         error = keep(nb, path, before, profile)
     row = dict(profile=profile, seconds=course["seconds"], error=error)
-    return add_page(nb, path, build, row | headline(staged_records(path, profile)))
+    row |= dict(made_from=made_from(before, profile), **headline(staged_records(path, profile)))
+    return add_page(nb, path, build, row)
+
+
+def made_from(notebook: bytes, profile: str) -> str:
+    """Return a hash of all that a run shows: cells, our modules, data, versions, profile."""
+    nb = nbformat.reads(notebook.decode("utf-8"), 4)
+    cells = [[cell.cell_type, cell.source, cell.metadata] for cell in nb.cells]
+    found = [cells, state.module_hashes(nb), profile, available_sources(), versions()]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_due(path: Path, profile: str, row: dict, build: Path) -> bool:
+    """Return whether a notebook must run: its last run here was of something else, or failed."""
+    there = row.get("page") and (build / row["page"]).exists() and not row["error"]
+    return not there or row.get("made_from") != made_from(path.read_bytes(), profile)
 
 
 def earlier_rows(store: Path) -> dict[str, dict]:
@@ -123,12 +141,16 @@ def write_index(rows: dict[str, dict], build: Path, complete: bool = True) -> No
 
     Args: complete: whether notebooks that were never run here are shown as they are stored.
     """
-    store = build / "runs.json"
-    rows = earlier_rows(store) | rows
+    rows = earlier_rows(build / "runs.json") | rows
     if complete:
         rows = with_stored(rows, build)
-    write_atomically(store, json.dumps(rows, indent=1))
+    write_rows(rows, build)
     write_site(rows, build)
+
+
+def write_rows(rows: dict[str, dict], build: Path) -> None:
+    """Keep the rows of runs for the next command."""
+    write_atomically(build / "runs.json", json.dumps(rows, indent=1))
 
 
 def choose(only: str, stale: bool) -> dict[str, Path]:
@@ -148,6 +170,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     parser.add_argument("--in-place", action="store_true", help="keep the outputs in the notebook")
     parser.add_argument("--stale", action="store_true", help="only where a full run is due")
+    parser.add_argument("--due", action="store_true", help="only what changed since its last run")
     parser.add_argument(
         "--only",
         default=os.environ.get("ONLY", ""),
@@ -161,17 +184,28 @@ def main() -> int:
         print("No notebook to run." if not options.stale else "Every stored output is up to date.")
         return int(bool(options.only and not options.stale))
     build = options.build or build_folder()
+    earlier = earlier_rows(build / "runs.json")
+    if options.due:
+        chosen = {
+            name: path
+            for name, path in chosen.items()
+            if is_due(path, options.profile, earlier.get(name, {}), build)
+        }
+        print(f"notebooks that are due: {len(chosen)}; the others are up to date")
     try:
         for number, (name, path) in enumerate(chosen.items(), 1):
             label = f"[{number}/{len(chosen)}] {name}"
             row = run(path, options.profile, options.in_place, build, label)
             rows[name], code = row, code or int(bool(row["error"]))
+            with contextlib.suppress(OSError):  # a full disk is reported at the end
+                write_rows(earlier | rows, build)  # a power cut loses the running one only
             print(f"{label}  {row['seconds']} s  {'FAILED ' if row['error'] else ''}{row['error']}")
     except KeyboardInterrupt:
         print(f"Interrupted: {len(rows)} of {len(chosen)} notebooks done; the rest are untouched.")
         code = 130
     columns = "{:<48} {:<40} {:>7}  {}".format
-    print("\n" + columns("notebook", "data", "seconds", "headline figure"))
+    if rows:
+        print("\n" + columns("notebook", "data", "seconds", "headline figure"))
     for name, row in rows.items():
         print(columns(name, row["data"], row["seconds"], row["error"] or row["headline"]))
     try:

@@ -6,7 +6,6 @@ python -m tools.site    builds all of it from the stored outputs, into build/sit
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -17,10 +16,10 @@ from pathlib import Path
 import nbformat
 
 from shared.environment import ROOT, build_folder, write_atomically
-from shared.records import SIGNS, evidence, judge
+from shared.records import evidence
+from tools.cards import card, opening, site_name, tally, title_of
 from tools.notebook_state import find_notebooks, print_anywhere
-from tools.page import TEMPLATES, environment, inline, write_page
-from tools.results import measured, targets_and_records
+from tools.page import TEMPLATES, environment, write_page
 
 MATHJAX = "sphinx-mathjax-offline", "tex-svg-full.js"  # the package, and its one file that we need
 NEIGHBOURS = "<!-- neighbours -->", "<!-- /neighbours -->"  # what stands between them is renewed
@@ -33,65 +32,6 @@ def in_words(error: Exception) -> str:
     return f"{name}: {text}".split("\n")[0]
 
 
-def opening(file: Path) -> tuple[str, str]:
-    """Return the title and the first paragraph, as HTML, of a README; empty where it has none."""
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    title, _, rest = text.partition("\n")
-    blocks = [block.strip() for block in rest.split("\n\n")]
-    prose = [block for block in blocks if re.match(r"[^#|`!<\[]", block)]
-    return title.lstrip("# ").strip(), inline(prose[0]) if prose else ""
-
-
-def site_name() -> str:
-    return opening(ROOT / "README.md")[0] or "Notebooks"
-
-
-def title_of(nb) -> str:
-    """Return the notebook's title: its first line, without marks."""
-    return nb.cells[0].source.partition("\n")[0].strip("# ")
-
-
-def question_and_answer(nb, path: Path) -> tuple[str, str]:
-    """Return what the notebook asks and what it answers, as HTML.
-
-    Both stand in the table of its folder's README; otherwise the first paragraph asks, and the
-    first bullet of *What we found* answers.
-    """
-    readme = path.parent / "README.md"
-    row = rf"^\|[^|]*\({re.escape(path.name)}\)\s*\|(.+?)\|(.+?)\|\s*$"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    if found := re.search(row, text, re.MULTILINE):
-        return inline(found[1].strip()), inline(found[2].strip())
-    first = nb.cells[0].source.partition("\n")[2].strip().split("\n\n")[0]
-    prose = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    _, _, end = prose.partition("## What we found")
-    bullet = re.search(r"^[-*] (.+?)(?=\n\s*\n|\n[-*#]|\Z)", end, re.DOTALL | re.MULTILINE)
-    return inline(first), inline(bullet[1]) if bullet else ""
-
-
-def figures_of(name: str) -> list[dict]:
-    """Return the notebook's measured figures beside goal and published one, that one first."""
-    found = []
-    for target, row in targets_and_records():
-        if target["notebook"] != name or row is None:
-            continue
-        goal, published = judge(target, row)
-        sign = SIGNS[target["direction"]]
-        compared = [("goal", f"{sign} {target['goal']:g}", goal)]
-        if published is not None:
-            compared = [("published", f"{target['published']:g}", published), *compared]
-        figure = {"name": target["figure"], "measured": measured(row), "compared": compared}
-        found.append(figure | {"why": "" if goal else target.get("missed", "")})
-    return sorted(found, key=lambda figure: -len(figure["compared"]))
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as one reads them."""
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min"
-
-
 def add_page(nb, path: Path, build: Path, row: dict) -> dict:
     """Write the notebook's page; return its row with all that the first page says of it.
 
@@ -99,7 +39,7 @@ def add_page(nb, path: Path, build: Path, row: dict) -> dict:
     Returns: where the page cannot be made, `page` is "" and `error` says why.
     """
     name, page = f"{path.parent.name}/{path.name}", build / path.parent.name / f"{path.stem}.html"
-    row = {"title": title_of(nb), "page": "", "thumbnail": "", "sections": []} | row
+    row = {"title": title_of(nb, path), "page": "", "thumbnail": "", "sections": []} | row
     try:
         link = page.relative_to(build).as_posix()
         made = write_page(nb, page, path.parent, **context(name, row))
@@ -108,23 +48,6 @@ def add_page(nb, path: Path, build: Path, row: dict) -> dict:
     except Exception as error:  # an odd output, a full disk: the other notebooks still get theirs
         problem = f"its page cannot be made: {in_words(error)}"
         return row | {"error": "; ".join(filter(None, [row["error"], problem]))}
-
-
-def card(name: str, row: dict) -> dict:
-    """Return what cards and pages say of a notebook."""
-    path, run = ROOT / name, f"{row['profile']} profile" if row["profile"] else "not run"
-    question, answer = question_and_answer(nbformat.read(path, 4), path)
-    seconds = duration(row["seconds"]) if row["seconds"] is not None else None
-    told = {
-        "name": name,
-        "stem": path.stem,
-        "question": question,
-        "answer": answer,
-        "figures": figures_of(name),
-    }
-    told["folder"] = opening(path.parent / "README.md")[0] or path.parent.name
-    headline = row["headline"] if row["profile"] == "quick" else ""  # full: it is in the figures
-    return row | told | {"run": run, "seconds": seconds, "headline": headline}
 
 
 def context(name: str, row: dict) -> dict:
@@ -210,17 +133,6 @@ def link_neighbours(rows: dict[str, dict], build: Path) -> None:
             write_atomically(page, fresh)
 
 
-def tally(cards: list[dict]) -> str:
-    """Return in words how many goals and published figures are reached."""
-    found = [part for card in cards for figure in card["figures"] for part in figure["compared"]]
-    words = []
-    for kind, text in (("goal", "goals"), ("published", "published figures")):
-        reached = [good for word, _, good in found if word == kind]
-        if reached:
-            words.append(f"{sum(reached)} of {len(reached)} {text} reached")
-    return f"In the full profile, {' and '.join(words)}." if words else ""
-
-
 def write_site(rows: dict[str, dict], build: Path) -> None:
     """Write all that is not the page of one notebook, and the links between pages.
 
@@ -234,22 +146,11 @@ def write_site(rows: dict[str, dict], build: Path) -> None:
         title, text = opening(ROOT / name / "README.md")
         folder = {"name": name, "title": title or name, "opening": text, "cards": list(group)}
         folders.append(folder)
-    write_assets(build, rows)
     link_neighbours(rows, build)
-    page = (
-        environment()
-        .get_template("index.html.j2")
-        .render(
-            root="",
-            site=site_name(),
-            description=site_name(),
-            opening=opening(ROOT / "README.md")[1],
-            tally=tally(cards),
-            cards=cards,
-            folders=folders,
-        )
-    )
-    write_atomically(build / "index.html", page)
+    about = {"site": site_name(), "description": site_name(), "tally": tally(cards), "root": ""}
+    about["opening"] = opening(ROOT / "README.md")[1]
+    template = environment().get_template("index.html.j2")
+    write_atomically(build / "index.html", template.render(cards=cards, folders=folders, **about))
     write_assets(build, rows)  # last: they are the largest
 
 
