@@ -1,7 +1,7 @@
 """The arithmetic of convolution, max pooling and batch normalisation, on tensors (N, C, H, W).
 
-Letters: x (N, C, H, W) images, padded; weight (M, C/G, kh, kw), M filters in G groups; out
-(N, M, Ho, Wo). Pairs are (height, width). Loops and im2col are the way to `convolve`.
+Letters: x (N, C, H, W) images; weight (M, C/G, kh, kw), M filters in G groups; out (N, M, Ho, Wo).
+Pairs are (height, width). Loops and im2col, on a padded x, are the way to `convolve`.
 """
 
 from itertools import product
@@ -9,11 +9,8 @@ from itertools import product
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from assignment2_pytorch_cnn_rnn.conv_shapes import output_size
-
-WINDOWS_AT_ONCE = 1_024  # rows of one matrix product: enough work for it, and they stay in cache
 
 
 def window_slices(h, w, kernel_size, stride, dilation):
@@ -67,106 +64,105 @@ def conv2d_im2col(x, weight, bias, stride=(1, 1), dilation=(1, 1), groups=1):
     return out.flatten(1, 2) + bias.view(-1, 1, 1)
 
 
-def multiply(a, b, out):
-    """Write the products a @ b of stacks of matrices (G, n, k) and (G, k, m) into out (G, n, m).
+def places_first(x):
+    """Return x (N, C, H, W) as (H, W, N, C), in that order in memory.
 
-    On a processor NumPy multiplies, in the tensors' own memory: its library, OpenBLAS, has fast
-    code for most makes, while torch's, Intel's MKL, is half as fast or less on others. Other
-    devices and short floats are torch's.
+    Neighbours in a row are then one matrix without a copy, (w·N, C), and so are whole batches.
     """
-    if out.device.type == "cpu" and out.dtype in (torch.float32, torch.float64):
-        np.matmul(a.detach().numpy(), b.detach().numpy(), out=out.numpy())
-    else:
-        torch.matmul(a, b, out=out)
+    return x.permute(2, 3, 0, 1).contiguous()
 
 
-def filter_rows(weight, groups):
-    """Return the filters of each group as rows (G, M/G, kh·kw·C/G), channels last."""
-    return weight.permute(0, 2, 3, 1).reshape(groups, len(weight) // groups, -1)
+def filter_matrices(weight):
+    """Return a weight (M, C/G, kh, kw) as (kh, kw, M, C/G): a matrix for each place of a window."""
+    M, Cg, kh, kw = weight.shape
+    return weight.reshape(M * Cg, kh * kw).T.contiguous().view(kh, kw, M, Cg)
 
 
-def window_rows(x, weight, stride, dilation, groups):
-    """Return the windows as a view (G, N, Ho, Wo, kh, kw, C/G), in the order of `filter_rows`."""
-    view = windows(x, weight.shape[2:], stride, dilation).unflatten(1, (groups, -1))
-    return view.permute(1, 0, 3, 4, 5, 6, 2)
+def matching(offset, size, num_windows, stride):
+    """Return slices along an axis: the pixels h·stride + offset on the image, and their windows h.
 
-
-def blocks(num_images, windows_per_image):
-    """Yield slices of images that together have about WINDOWS_AT_ONCE windows."""
-    step = max(1, WINDOWS_AT_ONCE // windows_per_image)
-    for start in range(0, num_images, step):
-        yield slice(start, start + step)
-
-
-def add_back(dcolumns, dpatches):
-    """Add the gradients of windows to where the windows lie. Both: (G, n, Ho, Wo, kh, kw, C/G).
-
-    Windows overlap, so dpatches shows some places many times. But place (i, j) of one window is
-    never place (i, j) of another: one addition for each (i, j) meets no place twice.
+    size: pixels of the image, from 0. Windows whose pixel would lie in the padding are left out.
     """
-    for i, j in product(range(dpatches.shape[4]), range(dpatches.shape[5])):
-        dpatches[:, :, :, :, i, j] += dcolumns[:, :, :, :, i, j]
+    first = max(0, -(offset // stride))  # −offset / stride, rounded up
+    last = min(num_windows - 1, (size - 1 - offset) // stride)
+    pixels = slice(first * stride + offset, max(0, last * stride + offset + 1), stride)
+    return pixels, slice(first, max(0, last + 1))
 
 
-def pad(x, pads, mode="zeros"):
-    """Return x (N, C, H, W) with (left, right, top, bottom) places added, channels last in memory.
+def shifts(size, out_size, kernel_size, stride, dilation, pads):
+    """Yield each place (i, j) of a window, the pixels under it, and the outputs that see them.
 
-    All channels of a row of a window are then one piece of memory, quick to copy.
+    Pixels and outputs are pairs of slices, (rows, columns). pads: (left, right, top, bottom).
     """
-    if mode != "zeros":
-        x, pads = F.pad(x, pads, mode), (0, 0, 0, 0)
-    x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
-    x = F.pad(x, (0, 0, *pads)) if any(pads) else x.contiguous()
-    return x.permute(0, 3, 1, 2)
+    for i, j in np.ndindex(*kernel_size):
+        offsets = i * dilation[0] - pads[2], j * dilation[1] - pads[0]
+        axes = zip(offsets, size, out_size, stride, strict=True)
+        rows, columns = (matching(*axis) for axis in axes)
+        yield (i, j), *zip(rows, columns, strict=True)
 
 
-def convolve(x, weight, bias, stride, dilation, groups):
-    """Return out (N, M, Ho, Wo) of a padded x: im2col for a few images at a time."""
-    patches, W = window_rows(x, weight, stride, dilation, groups), filter_rows(weight, groups)
-    (G, N, Ho, Wo), M = patches.shape[:4], len(weight)
-    out = x.new_empty(N, Ho, Wo, M)  # channels last, as the product makes it
-    for images in blocks(N, Ho * Wo):
-        columns = patches[:, images].reshape(G, -1, W.shape[2])  # the copy: a row per window
-        multiply(columns, W.mT, out=out[images].view(-1, G, M // G).transpose(0, 1))
-        if bias is not None:
-            out[images] += bias
-    return out.permute(0, 3, 1, 2)
+def add_product(out, a, b):
+    """Add a @ b to out, part of a larger tensor. a: (h, w, N, K); b: (K, M); out: (h, w, N, M)."""
+    a = a.flatten(1, 2)  # (h, w·N, K): a matrix for each row of the image
+    b = b.expand(len(a), -1, -1)
+    if out.stride(1) == out.shape[2] * out.stride(2):  # the pixels of a row are neighbours
+        out.flatten(1, 2).baddbmm_(a, b)
+    else:  # a stride lies between them
+        out += torch.bmm(a, b).view(out.shape)
 
 
-def convolve_backward(dout, x, weight, stride, dilation, groups, need_dx=True):
-    """Return dx, dweight, dbias from dout (N, M, Ho, Wo), block by block as in `convolve`."""
-    patches, W = window_rows(x, weight, stride, dilation, groups), filter_rows(weight, groups)
-    (G, N, Ho, Wo), (M, Cg, kh, kw) = patches.shape[:4], weight.shape
-    dout = dout.permute(0, 2, 3, 1).contiguous()  # (N, Ho, Wo, M)
-    dx, dW, dW_block = torch.zeros_like(x), torch.zeros_like(W), torch.empty_like(W)
-    dpatches = window_rows(dx, weight, stride, dilation, groups)  # a view of dx
-    for images in blocks(N, Ho * Wo):
-        columns = patches[:, images].reshape(G, -1, W.shape[2])
-        dout_rows = dout[images].view(-1, G, M // G).transpose(0, 1)  # (G, windows, M/G)
-        multiply(dout_rows.mT, columns, out=dW_block)
-        dW += dW_block
+def convolve(out, x, W, stride, dilation, pads):
+    """Add the convolution of x (H, W, N, C) with W (kh, kw, M, C) to out (Ho, Wo, N, M)."""
+    sizes = x.shape[:2], out.shape[:2], W.shape[:2]
+    for place, pixels, outputs in shifts(*sizes, stride, dilation, pads):
+        add_product(out[outputs], x[pixels], W[place].T)
+
+
+def convolve_backward(dout, x, dx, W, dW, stride, dilation, pads, need_dx):
+    """Write the gradient of W into dW and, where it is needed, add that of x to dx."""
+    sizes = x.shape[:2], dout.shape[:2], W.shape[:2]
+    for place, pixels, outputs in shifts(*sizes, stride, dilation, pads):
+        dout_rows, x_rows = dout[outputs].flatten(0, 2), x[pixels].flatten(0, 2)  # (h·w·N, …)
+        torch.mm(dout_rows.T, x_rows, out=dW[place])
         if need_dx:
-            dcolumns = torch.empty_like(columns)
-            multiply(dout_rows, W, out=dcolumns)
-            add_back(dcolumns.view(patches[:, images].shape), dpatches[:, images])
-    return dx, dW.view(M, kh, kw, Cg).permute(0, 3, 1, 2), dout.sum(dim=(0, 1, 2))
+            add_product(dx[pixels], dout[outputs], W[place])
+
+
+def in_groups(groups, images, filters):
+    """Yield each group's channels of images (H, W, N, C), and its filters (kh, kw, M/G, C/G)."""
+    channels = (tensor.chunk(groups, 3) for tensor in images)  # views
+    return zip(*channels, *(tensor.chunk(groups, 2) for tensor in filters), strict=True)
 
 
 class Convolution(torch.autograd.Function):
-    """`convolve` for autograd. It keeps x, not its windows: the backward pass copies them again."""
+    """`convolve` for autograd, on x (N, C, H, W) and weight (M, C/G, kh, kw)."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, *settings):
-        ctx.save_for_backward(x, weight)
-        ctx.settings = settings
-        return convolve(x, weight, None if bias is None else bias.detach(), *settings)
+    def forward(ctx, x, weight, bias, stride, dilation, groups, pads=(0, 0, 0, 0)):
+        left, right, top, bottom = pads
+        padded = x.shape[2] + top + bottom, x.shape[3] + left + right
+        axes = zip(padded, weight.shape[2:], stride, dilation, strict=True)
+        Ho, Wo = (output_size(n, k, s, dilation=d) for n, k, s, d in axes)
+        out = x.new_zeros(Ho, Wo, len(x), len(weight))
+        if bias is not None:
+            out += bias
+        x, W = places_first(x), filter_matrices(weight)
+        for parts in in_groups(groups, (out, x), (W,)):
+            convolve(*parts, stride, dilation, pads)
+        ctx.save_for_backward(x, W)
+        ctx.groups, ctx.settings = groups, (stride, dilation, pads)
+        return out.permute(2, 3, 0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dout):
-        need_dx, _, need_dbias = ctx.needs_input_grad[:3]
-        dx, dweight, dbias = convolve_backward(dout, *ctx.saved_tensors, *ctx.settings, need_dx)
-        return dx if need_dx else None, dweight, dbias if need_dbias else None, None, None, None
+        (x, W), (need_dx, _, need_dbias) = ctx.saved_tensors, ctx.needs_input_grad[:3]
+        dbias = dout.sum(dim=(0, 2, 3)) if need_dbias else None
+        dout, dx, dW = places_first(dout), torch.zeros_like(x), torch.empty_like(W)
+        for parts in in_groups(ctx.groups, (dout, x, dx), (W, dW)):
+            convolve_backward(*parts, *ctx.settings, need_dx)
+        dx = dx.permute(2, 3, 0, 1) if need_dx else None
+        return dx, dW.permute(2, 3, 0, 1), dbias, None, None, None, None
 
 
 class MaxPooling(torch.autograd.Function):

@@ -15,7 +15,6 @@ from assignment2_pytorch_cnn_rnn.conv_functions import (
     MaxPooling,
     channel_statistics,
     normalise,
-    pad,
 )
 from assignment2_pytorch_cnn_rnn.conv_shapes import (
     as_pair,
@@ -59,13 +58,15 @@ class Conv2d(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, x):
-        """Return (N, out_channels, Ho, Wo), channels last in memory."""
+        """Return (N, out_channels, Ho, Wo), places first in memory: flatten it, do not view it."""
         if x.ndim == 3:
             return self(x[None])[0]
         check_images(x, self.in_channels, self.weight.dtype)
-        x = pad(x, conv_padding(self.padding, self.kernel_size, self.dilation), self.padding_mode)
-        check_windows_fit(x.shape[2:], self.kernel_size, self.dilation)
-        settings = self.stride, self.dilation, self.groups
+        pads = conv_padding(self.padding, self.kernel_size, self.dilation)
+        check_windows_fit(x.shape[2:], pads, self.kernel_size, self.dilation)
+        if self.padding_mode != "zeros":
+            x, pads = F.pad(x, pads, self.padding_mode), (0, 0, 0, 0)
+        settings = self.stride, self.dilation, self.groups, pads
         return Convolution.apply(x, self.weight, self.bias, *settings)
 
 

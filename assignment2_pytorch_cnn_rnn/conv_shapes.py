@@ -123,10 +123,9 @@ def check_batch(x):
         raise ValueError(f"x has shape {tuple(x.shape)}, one value per channel; training needs 2")
 
 
-def check_windows_fit(size, kernel_size, dilation):
-    """Raise ValueError unless a window fits on a padded input of this size, all (height, width)."""
+def check_windows_fit(size, pads, kernel_size, dilation):
+    """Raise ValueError unless a window fits on an image (H, W) with (left, right, top, bottom)."""
+    padded = size[0] + pads[2] + pads[3], size[1] + pads[0] + pads[1]
     spans = tuple(window_span(*axis) for axis in zip(kernel_size, dilation, strict=True))
-    if spans[0] > size[0] or spans[1] > size[1]:
-        raise ValueError(
-            f"the padded input is {tuple(size)}; a window of {spans} does not fit on it"
-        )
+    if spans[0] > padded[0] or spans[1] > padded[1]:
+        raise ValueError(f"the padded input is {padded}; a window of {spans} does not fit on it")

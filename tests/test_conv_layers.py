@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from assignment2_pytorch_cnn_rnn import conv_functions
 from assignment2_pytorch_cnn_rnn.conv_functions import (
     Convolution,
     conv2d_backward_loops,
     conv2d_im2col,
     conv2d_loops,
-    pad,
+    filter_matrices,
+    matching,
+    places_first,
     windows,
 )
 from assignment2_pytorch_cnn_rnn.conv_layers import BatchNorm2d, Conv2d, MaxPool2d
@@ -114,10 +115,11 @@ def test_conv_agrees_on_awkward_inputs(case, groups):
     compare(*pair_of_layers("Conv2d", 4, 6, 1, groups=groups), AWKWARD[case])
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_conv_does_not_depend_on_how_many_windows_go_at_once(monkeypatch, size):
-    monkeypatch.setattr(conv_functions, "WINDOWS_AT_ONCE", size)
-    compare(*pair_of_layers("Conv2d", 4, 6, 3, padding=1, groups=2), randn(5, 4, 6, 5))
+@pytest.mark.parametrize("stride", [1, 2])
+def test_conv_where_some_places_of_the_window_never_meet_the_image(stride):
+    layers = pair_of_layers("Conv2d", 2, 3, 3, stride=stride, padding=4, dilation=5)
+    compare(*layers, randn(2, 2, 3, 4))
+    compare(*pair_of_layers("Conv2d", 2, 3, 1, stride=stride, padding=3), randn(2, 2, 1, 2))
 
 
 def test_conv_takes_a_single_image_and_float32():
@@ -126,11 +128,7 @@ def test_conv_takes_a_single_image_and_float32():
     compare(ours, theirs, randn(2, 3, 6, 5, dtype=torch.float32), 1e-5)
 
 
-def test_conv_multiplies_by_torch_where_numpy_cannot():
-    a, b = randn(2, 3, 4, dtype=torch.bfloat16), randn(2, 4, 5, dtype=torch.bfloat16)
-    out = torch.empty(2, 3, 5, dtype=torch.bfloat16)
-    conv_functions.multiply(a, b, out)
-    torch.testing.assert_close(out, a @ b)
+def test_conv_takes_short_floats():
     ours, theirs = pair_of_layers("Conv2d", 4, 6, 3, groups=2, dtype=torch.bfloat16)
     x = randn(2, 4, 6, 5, dtype=torch.bfloat16)
     torch.testing.assert_close(ours(x), theirs(x), rtol=2e-2, atol=2e-2)
@@ -238,11 +236,27 @@ def test_windows_are_a_view():
     torch.testing.assert_close(view[1, 2, 1, 2], x[1, 2, 2:5, 2:5:2])
 
 
-def test_pad_makes_channels_last_without_a_copy_where_it_can():
+def test_places_first_copies_nothing_that_lies_so_already():
     x = randn(2, 3, 4, 5)
-    assert pad(x, (1, 1, 0, 0)).is_contiguous(memory_format=torch.channels_last)
-    last = x.contiguous(memory_format=torch.channels_last)
-    assert pad(last, (0, 0, 0, 0)).data_ptr() == last.data_ptr()
+    first = places_first(x)
+    assert first.shape == (4, 5, 2, 3) and first.is_contiguous()
+    assert places_first(first.permute(2, 3, 0, 1)).data_ptr() == first.data_ptr()
+
+
+def test_matching_against_trying_every_window():
+    cases = itertools.product(range(-5, 7), range(1, 5), range(1, 5), (1, 2, 3))
+    for offset, size, num_windows, stride in cases:
+        pixels, found = matching(offset, size, num_windows, stride)
+        expected = [h for h in range(num_windows) if 0 <= h * stride + offset < size]
+        assert list(range(num_windows))[found] == expected
+        assert list(range(size))[pixels] == [h * stride + offset for h in expected]
+
+
+def test_filter_matrices_are_the_weights_of_one_place_each():
+    weight = randn(4, 3, 2, 5)
+    matrices = filter_matrices(weight)
+    assert matrices.is_contiguous()
+    torch.testing.assert_close(matrices[1, 4], weight[:, :, 1, 4], rtol=0, atol=0)
 
 
 # ---- sizes ----
