@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from assignment2_pytorch_cnn_rnn.conv_shapes import output_size
 
+FEW_CHANNELS = 16  # with fewer, a product runs along the filters instead
+
 
 def window_slices(h, w, kernel_size, stride, dilation):
     """Return the rows and columns of the window whose output lies at (h, w)."""
@@ -74,8 +76,9 @@ def places_first(x):
 
 def filter_matrices(weight):
     """Return a weight (M, C/G, kh, kw) as (kh, kw, M, C/G): a matrix for each place of a window."""
-    M, Cg, kh, kw = weight.shape
-    return weight.reshape(M * Cg, kh * kw).T.contiguous().view(kh, kw, M, Cg)
+    if weight.shape[1] < FEW_CHANNELS:  # filters last in memory
+        return weight.permute(2, 3, 1, 0).contiguous().mT
+    return weight.permute(2, 3, 0, 1).contiguous()
 
 
 def matching(offset, size, num_windows, stride):
@@ -119,11 +122,12 @@ def convolve(out, x, W, stride, dilation, pads):
 
 
 def convolve_backward(dout, x, dx, W, dW, stride, dilation, pads, need_dx):
-    """Write the gradient of W into dW and, where it is needed, add that of x to dx."""
+    """Add the gradient of W to dW and, where it is needed, that of x to dx."""
     sizes = x.shape[:2], dout.shape[:2], W.shape[:2]
     for place, pixels, outputs in shifts(*sizes, stride, dilation, pads):
-        dout_rows, x_rows = dout[outputs].flatten(0, 2), x[pixels].flatten(0, 2)  # (h·w·N, …)
-        torch.mm(dout_rows.T, x_rows, out=dW[place])
+        rows = dout[outputs].flatten(1, 2), x[pixels].flatten(1, 2)  # (h, w·N, M), (h, w·N, C)
+        for dout_row, x_row in zip(*rows, strict=True):
+            dW[place].addmm_(dout_row.T, x_row)
         if need_dx:
             add_product(dx[pixels], dout[outputs], W[place])
 
@@ -158,7 +162,7 @@ class Convolution(torch.autograd.Function):
     def backward(ctx, dout):
         (x, W), (need_dx, _, need_dbias) = ctx.saved_tensors, ctx.needs_input_grad[:3]
         dbias = dout.sum(dim=(0, 2, 3)) if need_dbias else None
-        dout, dx, dW = places_first(dout), torch.zeros_like(x), torch.empty_like(W)
+        dout, dx, dW = places_first(dout), torch.zeros_like(x), torch.zeros_like(W)
         for parts in in_groups(ctx.groups, (dout, x, dx), (W, dW)):
             convolve_backward(*parts, *ctx.settings, need_dx)
         dx = dx.permute(2, 3, 0, 1) if need_dx else None

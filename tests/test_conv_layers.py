@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from assignment2_pytorch_cnn_rnn.conv_functions import (
+    FEW_CHANNELS,
     Convolution,
     conv2d_backward_loops,
     conv2d_im2col,
@@ -252,11 +253,11 @@ def test_matching_against_trying_every_window():
         assert list(range(size))[pixels] == [h * stride + offset for h in expected]
 
 
-def test_filter_matrices_are_the_weights_of_one_place_each():
-    weight = randn(4, 3, 2, 5)
-    matrices = filter_matrices(weight)
-    assert matrices.is_contiguous()
-    torch.testing.assert_close(matrices[1, 4], weight[:, :, 1, 4], rtol=0, atol=0)
+@pytest.mark.parametrize("channels", [1, 3, FEW_CHANNELS - 1, FEW_CHANNELS, 20])
+def test_filter_matrices_are_the_weights_of_one_place_each(channels):
+    weight = randn(4, channels, 2, 5)
+    torch.testing.assert_close(filter_matrices(weight)[1, 4], weight[:, :, 1, 4], rtol=0, atol=0)
+    compare(*pair_of_layers("Conv2d", 2 * channels, 6, 3, groups=2), randn(2, 2 * channels, 4, 5))
 
 
 # ---- sizes ----
