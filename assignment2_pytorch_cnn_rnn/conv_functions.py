@@ -147,9 +147,8 @@ class Convolution(torch.autograd.Function):
         padded = x.shape[2] + top + bottom, x.shape[3] + left + right
         axes = zip(padded, weight.shape[2:], stride, dilation, strict=True)
         Ho, Wo = (output_size(n, k, s, dilation=d) for n, k, s, d in axes)
-        out = x.new_zeros(Ho, Wo, len(x), len(weight))
-        if bias is not None:
-            out += bias
+        out = x.new_empty(Ho, Wo, len(x), len(weight))
+        out[:] = 0 if bias is None else bias
         x, W = places_first(x), filter_matrices(weight)
         for parts in in_groups(groups, (out, x), (W,)):
             convolve(*parts, stride, dilation, pads)
