@@ -57,6 +57,12 @@ BY_HAND = {
     ],
     "batchnorm_backward": [("dx_hat * inv_std,", "dx_hat * inv_std**2,")],
     "init_weight": [("(0, std,", "(0, std**2,"), ("normal(0, std,", "uniform(-std, std,")],
+    "window_span, output_size": [
+        ("size + padding:", "size + 2 * padding:"),
+        ("-(-room // stride)", "room // stride"),
+    ],
+    "conv2d_backward_loops": [("dx[place] +=", "dx[place] =")],
+    "receptive_field": [("step *= stride", "step = stride")],
     "clip_gradients": [
         ("g *= max_norm / norm", "g = g * (max_norm / norm)"),
         ("sum(squares)", "max(squares)"),
