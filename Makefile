@@ -5,7 +5,7 @@
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
 # make lab     JupyterLab                     make doctor   what is here, what is missing
 # make exercises   learners' copies in build/exercises, with bodies to write and hints
-# make check NOTEBOOK=02   which exercises of a copy pass, fail or are not written
+# make check NOTEBOOK=02_mlp_moons   which exercises of a copy pass, fail or are not written
 # make lint    the quick checks only          make format   repair style and quoted cells
 # make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
