@@ -55,6 +55,12 @@ BY_HAND = {
     ],
     "batchnorm_backward": [("dx_hat * inv_std,", "dx_hat * inv_std**2,")],
     "init_weight": [("(0, std,", "(0, std**2,"), ("normal(0, std,", "uniform(-std, std,")],
+    "affine_matrices": [
+        ("[cos, sin, -sin, cos]", "[cos, -sin, sin, cos]"),
+        ("A * half / half[:, None]", "A"),
+        ("-(A @ shift[:, :, None])", "-shift[:, :, None]"),
+    ],
+    "transform": [("x - fill", "x"), ("align_corners=False)  #", "align_corners=True)  #")],
     "clip_gradients": [
         ("g *= max_norm / norm", "g = g * (max_norm / norm)"),
         ("sum(squares)", "max(squares)"),
