@@ -50,7 +50,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _difference(state: dict, wanted: dict) -> str:
-    """Return in words how the names and shapes of two states differ; "" where they agree."""
+    """Return in words how names, shapes or kinds of two states differ; "" where they agree."""
     if missing := wanted.keys() - state.keys():
         return f"it lacks {_some(missing)}"
     if odd := state.keys() - wanted.keys():
@@ -59,6 +59,8 @@ def _difference(state: dict, wanted: dict) -> str:
         if state[name].shape != value.shape:
             shapes = tuple(state[name].shape), tuple(value.shape)
             return f"{name} has shape {shapes[0]}, the model's {shapes[1]}"
+        if state[name].is_floating_point() != value.is_floating_point():
+            return f"{name} is {state[name].dtype}, the model's {value.dtype}"
     return ""
 
 

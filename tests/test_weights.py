@@ -74,6 +74,14 @@ def test_weights_of_another_model_are_refused(file, tmp_path):
     unchanged(build()[:2], file, ValueError, "it has 3.bias, 3.weight, which the model has not$")
 
 
+def test_numbers_of_another_kind_are_refused(tmp_path):
+    state = build().state_dict()
+    for dtype in (torch.int64, torch.complex64):
+        torch.save(state | {"3.bias": state["3.bias"].to(dtype)}, tmp_path / "net.pt")
+        kind = rf"3\.bias is {dtype}, the model's torch\.float32$"
+        unchanged(build(seed=1), tmp_path / "net.pt", ValueError, kind)
+
+
 def test_files_that_are_no_weights_are_refused(file, tmp_path):
     model, path = build(), tmp_path / "other"
     unchanged(model, tmp_path / "none.pt", FileNotFoundError, "there is no file .*none.pt$")
