@@ -63,6 +63,12 @@ BY_HAND = {
     ],
     "conv2d_backward_loops": [("dx[place] +=", "dx[place] =")],
     "receptive_field": [("step *= stride", "step = stride")],
+    "affine_matrices": [
+        ("[cos, sin, -sin, cos]", "[cos, -sin, sin, cos]"),
+        ("A * half / half[:, None]", "A"),
+        ("-(A @ shift[:, :, None])", "-shift[:, :, None]"),
+    ],
+    "transform": [("x - fill", "x"), ("align_corners=False)  #", "align_corners=True)  #")],
     "clip_gradients": [
         ("g *= max_norm / norm", "g = g * (max_norm / norm)"),
         ("sum(squares)", "max(squares)"),
