@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -475,6 +477,9 @@ def test_check_reports_each_exercise(page, capsys):
     edit(copy, "cell-4", "-factor", "factor")
     edit(copy, "cell-8", "3\n", "7\n")
     assert check(copy, capsys) == (0, ["scale, Shift passes", "exercise 1 passes"])
+    check_exercises.check(copy)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "demo/01_demo.ipynb" and re.fullmatch(r"  2 passes; \d+ seconds", last)
 
 
 def test_check_judges_what_learners_do(page, capsys):
@@ -485,8 +490,9 @@ def test_check_judges_what_learners_do(page, capsys):
     edit(copy, "cell-4", TO_WRITE, "return helper(factor, x)\n\n\nclass")
     assert "NameError" in check(copy, capsys)[1][0]
     nb = nbformat.read(copy, 4)
-    nb.cells.insert(3, new_code_cell("def helper(a, b):\n    return a * b"))
+    nb.cells.insert(3, new_code_cell("open('mine.txt')\ndef helper(a, b):\n    return a * b"))
     nbformat.write(nb, copy)
+    copy.with_name("mine.txt").touch()
     assert check(copy, capsys)[1][0] == "scale, Shift passes"
     edit(copy, "cell-4", "def scale", "def scales")
     assert check(copy, capsys)[1][0] == "scale, Shift fails: the cell defines no scale"
@@ -519,6 +525,7 @@ def test_a_failure_says_whose_cell_it_is_in(page, capsys):
 
 
 def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
+    divides = "ZeroDivisionError: division by zero (in the line `assert 1 / 0`)"
     two = "a = b = None\nif a:\n    assert a == 1\nif b:\n    np.testing.assert_equal(b, 2)"
     cases = [
         ("a = None\nassert a == 7", "a = 7\nassert a == 7", ("passes", "")),
@@ -526,7 +533,8 @@ def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
         (two, two.replace("a = b = None", "a = 1; b = 2"), ("passes", "")),
         (two, two + "  # hm", ("not written", "changed, but none of its checks is reached yet")),
         ("a = 1", "a = 2", ("fails", "the cell has lost its checks")),
-        ("assert 0", "ä = 'ä'; assert ä; check_it = len; check_it(ä)", ("passes", "")),
+        ("assert 0", "ä = 'ä'; check_it = len; assert ä; check_it(ä)", ("passes", "")),
+        ("assert 0", "assert 1 / 0", ("fails", divides)),
         ("assert 0", "(", ("fails", "SyntaxError: '(' was never closed, in line 1 of the cell")),
     ]
     exercise = copies.Exercise("s", "exercise 1", ("s",))
@@ -534,6 +542,14 @@ def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
         for given, own, verdict in cases:
             page = {"i": "import numpy as np", "s": given}
             assert check_exercises.judge_starter(kernel, page, exercise, own) == verdict
+
+
+def test_a_function_passes_where_all_of_its_checks_do(tmp_path):
+    page = {"f": DOUBLE, "one": "assert double(2) == 4", "two": "assert double(3) == 6"}
+    exercise = copies.Exercise("f", "double", ("one", "two"))
+    with Kernel(tmp_path) as kernel:
+        for own, verdict in ((DOUBLE, "passes"), (DOUBLE.replace("2 * x", "x + 2"), "fails")):
+            assert check_exercises.judge_function(kernel, page, exercise, own)[0] == verdict
 
 
 def test_a_learners_own_cells_stand_where_they_were_put():
@@ -649,16 +665,16 @@ def test_a_kernel_goes_on_from_what_it_ran(tmp_path):
         assert kernel.execute(seen, 60) == "quick 1 Agg 1\n"
         kernel.stop()
         assert ran("a", "g") == "ag"
+    assert kernel.running is None
 
 
 def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
-    sleeps = "import time\ntime.sleep({})".format
     with Kernel(tmp_path) as kernel:
         with pytest.raises(Failed, match=r"division by zero \(in the line `1 / 0`\)") as caught:
             kernel.cells({"a": "x = 1", "b": "1 / 0", "c": "x"}, 60)
         assert (caught.value.cell, caught.value.name) == ("b", "ZeroDivisionError")
-        with pytest.raises(Stopped, match="did not end in time"):  # 1.5 seconds for both
-            kernel.cells({"a": sleeps(1.1), "b": sleeps(1.7)}, 1.5)
+        with pytest.raises(Stopped, match="did not end in time"):
+            kernel.cells({"a": "import time\ntime.sleep(5)"}, 1)
         assert kernel.execute("print('x' in globals())", 60) == "False\n"  # a fresh one
         kernel.explains = False
         with pytest.raises(Failed) as caught:
@@ -666,6 +682,23 @@ def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
         assert str(caught.value) == ""
         with pytest.raises(Stopped, match="it ended Python"):
             kernel.cells({"a": "import os\nos._exit(1)"}, 60)
+
+
+def test_cells_share_their_time_which_begins_when_the_kernel_is_there(tmp_path, monkeypatch):
+    def start():
+        now[0] += 5
+        kernel.running = contextlib.nullcontext()
+
+    def execute_cell(cell, at):
+        given.append(kernel.client.timeout)
+        now[0] += 1
+
+    kernel, now, given = Kernel(tmp_path), [0.0], []
+    kernel.client = SimpleNamespace(nb=new_notebook(), execute_cell=execute_cell)
+    monkeypatch.setattr(kernel, "start", start)
+    monkeypatch.setattr("tools.kernel.time", SimpleNamespace(monotonic=lambda: now[0]))
+    kernel.cells({name: name for name in "abcd"}, 3)
+    assert given == [3, 2, 1, 1]  # never 0, which nbclient reads as no limit
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
