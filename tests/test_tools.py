@@ -771,13 +771,6 @@ def test_evidence_moves_only_together_with_its_notebook(project):
     assert (edited.read_bytes()[:-1], recorded("04_edited")) == before["04_edited"]
     assert not list(project.rglob("*.part"))
 
-    # no evidence from quick runs, nor from those that are not kept
-    evidence = stored("01_demo")
-    assert run_tool(project, "run_notebooks", "--profile=full", ONLY="01").returncode == 0
-    assert stored("01_demo") == evidence
-    assert run_tool(project, "run_notebooks", "--in-place", ONLY="01").returncode == 0
-    assert recorded("01_demo") == evidence[1]
-
 
 def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
     old, gone, new = tmp_path / "old", tmp_path / "gone", tmp_path / "folder" / "new"
@@ -910,16 +903,6 @@ def test_a_second_run_does_only_what_is_due(project):
     add(project, "02_fails", "x = 1")
     (project / "demo" / "layers.py").write_text("def cache():\n    return 2\n", encoding="utf-8")
     assert due() == ["01_demo", "02_fails"]
-    (project / "build" / "demo" / "03_other.html").unlink()
-    assert due() == ["03_other"]
-    data = project / "data" / "tinyshakespeare"
-    data.mkdir(parents=True)
-    (data / "input.txt").touch()  # other data may give other results
-    assert len(due()) == 3
-    assert due() == []
-    text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
-    (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
-    assert due() == ["03_other"]
 
 
 def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monkeypatch):
@@ -939,14 +922,13 @@ def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monke
     assert made() == first
     nb.cells[-1].metadata["tags"] = ["gallery"]
     save(nb, notebook)
-    assert len(seen | {made()}) == 5
+    seen.add(made())
     nb.cells[-1] = new_raw_cell(nb.cells[-1].source, metadata=nb.cells[-1].metadata)
     save(nb, notebook)
-    assert len(seen | {made()}) == 5
-
-
-def notebook_text(project, name):
-    return (project / "demo" / f"{name}.ipynb").read_text(encoding="utf-8")
+    seen.add(made())
+    nb.cells[0].source = "# Is it not so?"
+    save(nb, notebook)
+    assert len(seen | {made()}) == 7
 
 
 def test_what_is_finished_is_kept_where_a_run_is_killed(project):
