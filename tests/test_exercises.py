@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import re
 import shutil
@@ -532,7 +533,7 @@ def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
         (two, two.replace("a = b = None", "a = 1; b = None"), ("passes", "1 of 2 checks")),
         (two, two.replace("a = b = None", "a = 1; b = 2"), ("passes", "")),
         (two, two + "  # hm", ("not written", "changed, but none of its checks is reached yet")),
-        ("a = 1", "a = 2", ("fails", "the cell has lost its checks")),
+        ("a = 1", "a = 2\na", ("fails", "the cell has lost its checks")),
         ("assert 0", "ä = 'ä'; check_it = len; assert ä; check_it(ä)", ("passes", "")),
         ("assert 0", "assert 1 / 0", ("fails", divides)),
         ("assert 0", "(", ("fails", "SyntaxError: '(' was never closed, in line 1 of the cell")),
@@ -550,6 +551,17 @@ def test_a_function_passes_where_all_of_its_checks_do(tmp_path):
     with Kernel(tmp_path) as kernel:
         for own, verdict in ((DOUBLE, "passes"), (DOUBLE.replace("2 * x", "x + 2"), "fails")):
             assert check_exercises.judge_function(kernel, page, exercise, own)[0] == verdict
+
+
+def test_what_does_not_end_fails():
+    def cells(sources, seconds):
+        raise Stopped("it did not end in time")
+
+    kernel, page = SimpleNamespace(cells=cells), {"f": "assert 0"}
+    exercise = copies.Exercise("f", "f", ("f",))
+    own = "def f():\n    while True: pass\n\n\nassert f()"
+    for judge in (check_exercises.judge_function, check_exercises.judge_starter):
+        assert judge(kernel, page, exercise, own) == ("fails", "it did not end in time")
 
 
 def test_a_learners_own_cells_stand_where_they_were_put():
@@ -593,6 +605,8 @@ def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
     assert "nothing is written yet" in said("")
     assert "no learner's copy matches NOTEBOOK=77; there are 01_demo" in said("77")
     assert "is no learner's copy" in said(str(path))
+    monkeypatch.chdir(path.parents[1])  # where the page itself has this name
+    assert check_exercises.choose("demo/01_demo.ipynb", folder) == [copy]
     assert check_exercises.choose("demo\\01", folder) == [copy]
     path.rename(path.with_name("gone"))
     assert "is a copy of 01_demo.ipynb, which is no longer there" in said("01")
@@ -608,6 +622,10 @@ def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
     def interrupt(copy):
         raise KeyboardInterrupt
 
+    def arrow(copy):
+        print("→")
+        return 0
+
     path, copy = page
     failing = {"01_demo.ipynb": 1, "02_demo.ipynb": 0}
     for name in failing:
@@ -620,6 +638,9 @@ def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
         assert check_exercises.main() == status
     monkeypatch.setattr(check_exercises, "check", interrupt)
     assert check_exercises.main() == 130 and capsys.readouterr().out == "Interrupted.\n"
+    monkeypatch.setattr(check_exercises, "check", arrow)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert check_exercises.main() == 0  # a terminal without arrows is no failure
 
 
 def test_commands_run_and_names_pass_by_the_environment(tmp_path):
@@ -661,8 +682,9 @@ def test_a_kernel_goes_on_from_what_it_ran(tmp_path):
         assert ran("a", "b", "e") == "abe"  # d had changed what a made
         assert ran("a", "f") == "f"
         asked = ("COURSE_PROFILE", "COURSE_HEADLESS", "MPLBACKEND", "TQDM_DISABLE")
-        seen = f"import os, sys\nprint(*map(os.environ.get, {asked}))\nsys.stderr.write('no')"
-        assert kernel.execute(seen, 60) == "quick 1 Agg 1\n"
+        seen = f"import os, sys\nprint(*map(os.environ.get, {asked}), flush=True)\n"
+        seen += "print('no', file=sys.stderr, flush=True)\nprint('yes')"
+        assert kernel.execute(seen, 60) == "quick 1 Agg 1\nyes\n"
         kernel.stop()
         assert ran("a", "g") == "ag"
     assert kernel.running is None
@@ -687,18 +709,21 @@ def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
 def test_cells_share_their_time_which_begins_when_the_kernel_is_there(tmp_path, monkeypatch):
     def start():
         now[0] += 5
-        kernel.running = contextlib.nullcontext()
+        kernel.running = contextlib.ExitStack()
+        kernel.running.callback(ended.append, True)
 
     def execute_cell(cell, at):
         given.append(kernel.client.timeout)
         now[0] += 1
 
-    kernel, now, given = Kernel(tmp_path), [0.0], []
+    kernel, now, given, ended = Kernel(tmp_path), [0.0], [], []
     kernel.client = SimpleNamespace(nb=new_notebook(), execute_cell=execute_cell)
     monkeypatch.setattr(kernel, "start", start)
     monkeypatch.setattr("tools.kernel.time", SimpleNamespace(monotonic=lambda: now[0]))
-    kernel.cells({name: name for name in "abcd"}, 3)
+    with kernel:
+        kernel.cells({name: name for name in "abcd"}, 3)
     assert given == [3, 2, 1, 1]  # never 0, which nbclient reads as no limit
+    assert ended == [True]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")

@@ -650,6 +650,7 @@ def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypa
     assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
     assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
     assert [output.text for output in nb.cells[2].outputs] == ["1 quick also\n"]
+    assert [cell.execution_count for cell in nb.cells] == [1, 2, 3]
     assert [cell.metadata for cell in nb.cells] == 3 * [{}] and "widgets" not in nb.metadata
 
 
@@ -660,6 +661,15 @@ def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
     problem = run_notebooks.execute(nb, tmp_path, "quick", "label")
     assert problem == "cell 2: ZeroDivisionError: division by zero"
     assert (nb.cells[2].outputs, nb.cells[2].execution_count) == ([], None)
+
+
+def test_a_kernel_that_does_not_start_is_a_failure(tmp_path, monkeypatch):
+    def no_kernel(client, env):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(run_notebooks.NotebookClient, "setup_kernel", no_kernel)
+    problem = run_notebooks.execute(new_notebook(), tmp_path, "quick", "label")
+    assert problem == "cell 0: RuntimeError: no kernel"
 
 
 def test_an_interrupted_cell_ends_the_command(tmp_path):
