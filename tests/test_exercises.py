@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -517,6 +520,9 @@ def test_check_reports_each_exercise(page, capsys):
     edit(copy, "cell-4", "-factor", "factor")
     edit(copy, "cell-8", "3\n", "7\n")
     assert check(copy, capsys) == (0, ["scale, Shift passes", "exercise 1 passes"])
+    check_exercises.check(copy)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "demo/01_demo.ipynb" and re.fullmatch(r"  2 passes; \d+ seconds", last)
 
 
 def test_check_judges_what_learners_do(page, capsys):
@@ -527,8 +533,9 @@ def test_check_judges_what_learners_do(page, capsys):
     edit(copy, "cell-4", TO_WRITE, "return helper(factor, x)\n\n\nclass")
     assert "NameError" in check(copy, capsys)[1][0]
     nb = nbformat.read(copy, 4)
-    nb.cells.insert(3, new_code_cell("def helper(a, b):\n    return a * b"))
+    nb.cells.insert(3, new_code_cell("open('mine.txt')\ndef helper(a, b):\n    return a * b"))
     nbformat.write(nb, copy)
+    copy.with_name("mine.txt").touch()
     assert check(copy, capsys)[1][0] == "scale, Shift passes"
     edit(copy, "cell-4", "def scale", "def scales")
     assert check(copy, capsys)[1][0] == "scale, Shift fails: the cell defines no scale"
@@ -561,14 +568,16 @@ def test_a_failure_says_whose_cell_it_is_in(page, capsys):
 
 
 def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
+    divides = "ZeroDivisionError: division by zero (in the line `assert 1 / 0`)"
     two = "a = b = None\nif a:\n    assert a == 1\nif b:\n    np.testing.assert_equal(b, 2)"
     cases = [
         ("a = None\nassert a == 7", "a = 7\nassert a == 7", ("passes", "")),
         (two, two.replace("a = b = None", "a = 1; b = None"), ("passes", "1 of 2 checks")),
         (two, two.replace("a = b = None", "a = 1; b = 2"), ("passes", "")),
         (two, two + "  # hm", ("not written", "changed, but none of its checks is reached yet")),
-        ("a = 1", "a = 2", ("fails", "the cell has lost its checks")),
-        ("assert 0", "ä = 'ä'; assert ä; check_it = len; check_it(ä)", ("passes", "")),
+        ("a = 1", "a = 2\na", ("fails", "the cell has lost its checks")),
+        ("assert 0", "ä = 'ä'; check_it = len; assert ä; check_it(ä)", ("passes", "")),
+        ("assert 0", "assert 1 / 0", ("fails", divides)),
         ("assert 0", "(", ("fails", "SyntaxError: '(' was never closed, in line 1 of the cell")),
     ]
     exercise = copies.Exercise("s", "exercise 1", ("s",))
@@ -576,6 +585,25 @@ def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
         for given, own, verdict in cases:
             page = {"i": "import numpy as np", "s": given}
             assert check_exercises.judge_starter(kernel, page, exercise, own) == verdict
+
+
+def test_a_function_passes_where_all_of_its_checks_do(tmp_path):
+    page = {"f": DOUBLE, "one": "assert double(2) == 4", "two": "assert double(3) == 6"}
+    exercise = copies.Exercise("f", "double", ("one", "two"))
+    with Kernel(tmp_path) as kernel:
+        for own, verdict in ((DOUBLE, "passes"), (DOUBLE.replace("2 * x", "x + 2"), "fails")):
+            assert check_exercises.judge_function(kernel, page, exercise, own)[0] == verdict
+
+
+def test_what_does_not_end_fails():
+    def cells(sources, seconds):
+        raise Stopped("it did not end in time")
+
+    kernel, page = SimpleNamespace(cells=cells), {"f": "assert 0"}
+    exercise = copies.Exercise("f", "f", ("f",))
+    own = "def f():\n    while True: pass\n\n\nassert f()"
+    for judge in (check_exercises.judge_function, check_exercises.judge_starter):
+        assert judge(kernel, page, exercise, own) == ("fails", "it did not end in time")
 
 
 def test_a_learners_own_cells_stand_where_they_were_put():
@@ -619,6 +647,8 @@ def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
     assert "nothing is written yet" in said("")
     assert "no learner's copy matches NOTEBOOK=77; there are 01_demo" in said("77")
     assert "is no learner's copy" in said(str(path))
+    monkeypatch.chdir(path.parents[1])  # where the page itself has this name
+    assert check_exercises.choose("demo/01_demo.ipynb", folder) == [copy]
     assert check_exercises.choose("demo\\01", folder) == [copy]
     path.rename(path.with_name("gone"))
     assert "is a copy of 01_demo.ipynb, which is no longer there" in said("01")
@@ -634,6 +664,10 @@ def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
     def interrupt(copy):
         raise KeyboardInterrupt
 
+    def arrow(copy):
+        print("→")
+        return 0
+
     path, copy = page
     failing = {"01_demo.ipynb": 1, "02_demo.ipynb": 0}
     for name in failing:
@@ -646,6 +680,9 @@ def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
         assert check_exercises.main() == status
     monkeypatch.setattr(check_exercises, "check", interrupt)
     assert check_exercises.main() == 130 and capsys.readouterr().out == "Interrupted.\n"
+    monkeypatch.setattr(check_exercises, "check", arrow)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert check_exercises.main() == 0  # a terminal without arrows is no failure
 
 
 def test_commands_run_and_names_pass_by_the_environment(tmp_path):
@@ -687,20 +724,21 @@ def test_a_kernel_goes_on_from_what_it_ran(tmp_path):
         assert ran("a", "b", "e") == "abe"  # d had changed what a made
         assert ran("a", "f") == "f"
         asked = ("COURSE_PROFILE", "COURSE_HEADLESS", "MPLBACKEND", "TQDM_DISABLE")
-        seen = f"import os, sys\nprint(*map(os.environ.get, {asked}))\nsys.stderr.write('no')"
-        assert kernel.execute(seen, 60) == "quick 1 Agg 1\n"
+        seen = f"import os, sys\nprint(*map(os.environ.get, {asked}), flush=True)\n"
+        seen += "print('no', file=sys.stderr, flush=True)\nprint('yes')"
+        assert kernel.execute(seen, 60) == "quick 1 Agg 1\nyes\n"
         kernel.stop()
         assert ran("a", "g") == "ag"
+    assert kernel.running is None
 
 
 def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
-    sleeps = "import time\ntime.sleep({})".format
     with Kernel(tmp_path) as kernel:
         with pytest.raises(Failed, match=r"division by zero \(in the line `1 / 0`\)") as caught:
             kernel.cells({"a": "x = 1", "b": "1 / 0", "c": "x"}, 60)
         assert (caught.value.cell, caught.value.name) == ("b", "ZeroDivisionError")
-        with pytest.raises(Stopped, match="did not end in time"):  # 1.5 seconds for both
-            kernel.cells({"a": sleeps(1.1), "b": sleeps(1.7)}, 1.5)
+        with pytest.raises(Stopped, match="did not end in time"):
+            kernel.cells({"a": "import time\ntime.sleep(5)"}, 1)
         assert kernel.execute("print('x' in globals())", 60) == "False\n"  # a fresh one
         kernel.explains = False
         with pytest.raises(Failed) as caught:
@@ -708,6 +746,26 @@ def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
         assert str(caught.value) == ""
         with pytest.raises(Stopped, match="it ended Python"):
             kernel.cells({"a": "import os\nos._exit(1)"}, 60)
+
+
+def test_cells_share_their_time_which_begins_when_the_kernel_is_there(tmp_path, monkeypatch):
+    def start():
+        now[0] += 5
+        kernel.running = contextlib.ExitStack()
+        kernel.running.callback(ended.append, True)
+
+    def execute_cell(cell, at):
+        given.append(kernel.client.timeout)
+        now[0] += 1
+
+    kernel, now, given, ended = Kernel(tmp_path), [0.0], [], []
+    kernel.client = SimpleNamespace(nb=new_notebook(), execute_cell=execute_cell)
+    monkeypatch.setattr(kernel, "start", start)
+    monkeypatch.setattr("tools.kernel.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with kernel:
+        kernel.cells({name: name for name in "abcd"}, 3)
+    assert given == [3, 2, 1, 1]  # never 0, which nbclient reads as no limit
+    assert ended == [True]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")

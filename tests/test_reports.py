@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -305,6 +306,21 @@ def test_without_a_browser_pdf_says_so(root, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert reports.main(["--pdf"]) == 1
     assert "No Chromium" in capsys.readouterr().out
+
+
+def test_the_first_browser_that_is_there_is_started_unseen(monkeypatch):
+    there = {"google-chrome": "/bin/google-chrome", "chromium-browser": "/bin/chromium"}
+    monkeypatch.setattr(shutil, "which", there.get)
+    for user, alone in ((1000, False), (0, True)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user, raising=False)
+        program, *options = reports.chromium()
+        assert program == "/bin/chromium" and "--headless" in options
+        assert "--disable-background-networking" in options
+        assert ("--no-sandbox" in options) is alone  # else Chromium does not start
+    monkeypatch.delattr(os, "geteuid")  # as on Windows
+    assert "--no-sandbox" not in reports.chromium()
+    there.clear()
+    assert reports.chromium() is None
 
 
 def test_a_browser_that_prints_nothing_is_named(root, tmp_path, monkeypatch):

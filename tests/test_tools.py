@@ -638,16 +638,19 @@ def test_run_goes_on_after_a_failure_and_names_it(project):
 
 def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("OF_OURS", "also")
     prints = "print(1, flush=True)\nprint(2, flush=True)"
     draws = "import matplotlib.pyplot as plt\nfrom tqdm import tqdm\n\nplt.plot([*tqdm([1, 2])]);"
-    asks = "import os\nprint(os.environ['COURSE_HEADLESS'], os.environ['COURSE_PROFILE'])"
+    names = ["COURSE_HEADLESS", "COURSE_PROFILE", "OF_OURS"]
+    asks = f"import os\nprint(*map(os.environ.get, {names}))"
     nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws, asks)])
     nb.metadata["widgets"] = {"state": {}}
     nb.cells[0].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
     assert run_notebooks.execute(nb, tmp_path, "quick", "label") == ""
     assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
     assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
-    assert [output.text for output in nb.cells[2].outputs] == ["1 quick\n"]
+    assert [output.text for output in nb.cells[2].outputs] == ["1 quick also\n"]
+    assert [cell.execution_count for cell in nb.cells] == [1, 2, 3]
     assert [cell.metadata for cell in nb.cells] == 3 * [{}] and "widgets" not in nb.metadata
 
 
@@ -658,6 +661,15 @@ def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
     problem = run_notebooks.execute(nb, tmp_path, "quick", "label")
     assert problem == "cell 2: ZeroDivisionError: division by zero"
     assert (nb.cells[2].outputs, nb.cells[2].execution_count) == ([], None)
+
+
+def test_a_kernel_that_does_not_start_is_a_failure(tmp_path, monkeypatch):
+    def no_kernel(client, env):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(run_notebooks.NotebookClient, "setup_kernel", no_kernel)
+    problem = run_notebooks.execute(new_notebook(), tmp_path, "quick", "label")
+    assert problem == "cell 0: RuntimeError: no kernel"
 
 
 def test_an_interrupted_cell_ends_the_command(tmp_path):
@@ -694,6 +706,7 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
     assert notebook.read_bytes() == before and cleared == [(notebook, "quick")]
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
+    assert row["seconds"] == round(row["seconds"], 1)
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
     nb = nbformat.read(notebook, 4)
     assert nb.metadata["course"]["modules"] == {"demo/layers.py": "1"}
@@ -701,6 +714,16 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
     assert nb.metadata["course"]["code"] == code_hash(code_of(nb))
     picture = base64.b64decode(nb.cells[-1].outputs[0].data["image/png"])
     assert Image.open(io.BytesIO(picture)).mode == "P"
+
+    # but not where it failed, nor where the file changed meanwhile
+    before = notebook.read_bytes()
+    monkeypatch.setattr(run_notebooks, "execute", lambda *of: "cell 2: no")
+    row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
+    assert row["error"] == "cell 2: no" and notebook.read_bytes() == before
+    changed = before + b" "
+    monkeypatch.setattr(run_notebooks, "execute", lambda *of: notebook.write_bytes(changed) * "")
+    row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
+    assert "changed while it ran" in row["error"] and notebook.read_bytes() == changed
 
 
 def test_headline_is_the_first_target_or_any_record(monkeypatch):
@@ -757,13 +780,6 @@ def test_evidence_moves_only_together_with_its_notebook(project):
     assert recorded("03_records_no_more") is None
     assert (edited.read_bytes()[:-1], recorded("04_edited")) == before["04_edited"]
     assert not list(project.rglob("*.part"))
-
-    # no evidence from quick runs, nor from those that are not kept
-    evidence = stored("01_demo")
-    assert run_tool(project, "run_notebooks", "--profile=full", ONLY="01").returncode == 0
-    assert stored("01_demo") == evidence
-    assert run_tool(project, "run_notebooks", "--in-place", ONLY="01").returncode == 0
-    assert recorded("01_demo") == evidence[1]
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
@@ -857,22 +873,29 @@ def test_a_full_disk_is_said(project):
     assert (project / "build" / "index.html").exists() and not list(project.rglob("*.part"))
 
 
-def test_a_damaged_list_of_runs_starts_afresh(project):
-    store = project / "build" / "runs.json"
-    add(project, "01_demo", "x = 1")
-    assert run_tool(project, "run_notebooks", "--only", "01").returncode == 0
-    add(project, "02_other", "x = 1")
-    assert run_tool(project, "run_notebooks", ONLY="02").returncode == 0
-    assert sorted(json.loads(store.read_text())) == ["demo/01_demo.ipynb", "demo/02_other.ipynb"]
+def test_a_damaged_list_of_runs_starts_afresh(tmp_path, capsys):
+    store = tmp_path / "runs.json"
+    assert run_notebooks.earlier_rows(store) == {}
+    rows = {"demo/01.ipynb": {"sections": []}, "demo/02.ipynb": {"title": "of an older version"}}
+    run_notebooks.write_rows(rows, tmp_path)
+    assert run_notebooks.earlier_rows(store) == {"demo/01.ipynb": {"sections": []}}
+    assert capsys.readouterr().out == ""
     store.write_text(store.read_text()[:-9])
-    done = run_tool(project, "run_notebooks", ONLY="02")
-    assert done.returncode == 0 and "runs.json is damaged; the index starts afresh" in done.stdout
-    assert sorted(json.loads(store.read_text())) == ["demo/02_other.ipynb"]
-    older = {"title": "of an older version"}
-    store.write_text(json.dumps({"demo/03_gone.ipynb": {}, "demo/01_demo.ipynb": older}))
-    assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
-    index = (project / "build" / "index.html").read_text(encoding="utf-8")
-    assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
+    assert run_notebooks.earlier_rows(store) == {}
+    assert capsys.readouterr().out == f"{store} is damaged; the index starts afresh.\n"
+
+
+def test_a_run_is_due_after_a_failure_or_a_change(notebook, tmp_path, monkeypatch):
+    def due(**changes):
+        return run_notebooks.is_due(notebook, "quick", row | changes, tmp_path)
+
+    monkeypatch.setattr(run_notebooks, "made_from", lambda code, profile: "1")
+    row = {"page": "demo.html", "error": "", "made_from": "1"}
+    assert due()  # its page is no longer there
+    (tmp_path / "demo.html").touch()
+    assert not due()
+    assert due(error="cell 2: no") and due(made_from="2") and due(page="")
+    assert run_notebooks.is_due(notebook, "quick", {}, tmp_path)
 
 
 def test_a_second_run_does_only_what_is_due(project):
@@ -890,16 +913,6 @@ def test_a_second_run_does_only_what_is_due(project):
     add(project, "02_fails", "x = 1")
     (project / "demo" / "layers.py").write_text("def cache():\n    return 2\n", encoding="utf-8")
     assert due() == ["01_demo", "02_fails"]
-    (project / "build" / "demo" / "03_other.html").unlink()
-    assert due() == ["03_other"]
-    data = project / "data" / "tinyshakespeare"
-    data.mkdir(parents=True)
-    (data / "input.txt").touch()  # other data may give other results
-    assert len(due()) == 3
-    assert due() == []
-    text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
-    (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
-    assert due() == ["03_other"]
 
 
 def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monkeypatch):
@@ -919,14 +932,13 @@ def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monke
     assert made() == first
     nb.cells[-1].metadata["tags"] = ["gallery"]
     save(nb, notebook)
-    assert len(seen | {made()}) == 5
+    seen.add(made())
     nb.cells[-1] = new_raw_cell(nb.cells[-1].source, metadata=nb.cells[-1].metadata)
     save(nb, notebook)
-    assert len(seen | {made()}) == 5
-
-
-def notebook_text(project, name):
-    return (project / "demo" / f"{name}.ipynb").read_text(encoding="utf-8")
+    seen.add(made())
+    nb.cells[0].source = "# Is it not so?"
+    save(nb, notebook)
+    assert len(seen | {made()}) == 7
 
 
 def test_what_is_finished_is_kept_where_a_run_is_killed(project):
@@ -1021,18 +1033,25 @@ def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch
         "demo/01_demo.ipynb": "a < b & c",
         "demo/02_other.ipynb": "02_other",
     }
+    stored = {"demo/02_other.ipynb": row | {"title": "as it is stored"}}
+    monkeypatch.setattr(run_notebooks, "with_stored", lambda rows, build: rows | stored)
+    run_notebooks.write_index({}, project / "build")
+    html = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert 0 < html.index("a &lt; b &amp; c") < html.index("as it is stored")
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     def run(path, profile, in_place, build, label):
         seen.append((path.name, profile, in_place, build, label))
+        stored.append([*json.loads((tmp_path / "runs.json").read_text())])
         if interrupted:
             raise KeyboardInterrupt
         error = "cell 2: no" * (path.name == "a")
         return dict(title="t", page="", data="", seconds=1.0, error=error, headline="best 1")
 
-    seen, written, interrupted = [], [], []
+    seen, stored, written, interrupted = [], [], [], []
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
+    run_notebooks.write_rows({"demo/c": {"sections": []}}, tmp_path)
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
     monkeypatch.setattr(
@@ -1045,11 +1064,13 @@ def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
         ("a", "quick", False, tmp_path, "[1/2] demo/a"),
         ("b", "quick", False, tmp_path, "[2/2] demo/b"),
     ]
+    assert stored == [["demo/c"], ["demo/c", "demo/a"]]  # kept where a run is killed
     printed = capsys.readouterr().out
     assert printed.count("FAILED") == 1 and "1.0  cell 2: no\n" in printed
     assert printed.count("best 1") == 1
     interrupted.append(True)
     assert run_notebooks.main() == 130
+    assert "headline figure" not in capsys.readouterr().out  # no table of nothing
     assert written[1] == ((tmp_path,), {"complete": False})  # nobody waits for other pages
 
 
@@ -1061,16 +1082,30 @@ def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: {"demo/01.ipynb": tmp_path})
     monkeypatch.setattr(run_notebooks, "run", lambda *arguments: row)
     monkeypatch.setattr(run_notebooks, "write_index", no_space)
-    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    monkeypatch.setattr(run_notebooks, "build_folder", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks"])
     assert run_notebooks.main() == 1
     printed = capsys.readouterr().out
-    assert "best 1" in printed
+    assert "best 1" in printed and (tmp_path / "runs.json").exists()
     assert "The site cannot be finished: OSError: [Errno 28] No space left on device" in printed
 
 
-def test_unknown_pattern_is_an_error(project):
-    done = run_tool(project, "run_notebooks", "--only", "nowhere")
-    assert done.returncode == 1 and "No notebook to run" in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "asked", "code", "said"),
+    [
+        (["--only=nowhere"], ("nowhere", False), 1, "No notebook to run."),
+        ([], ("of the environment", False), 1, "No notebook to run."),
+        (["--only="], ("", False), 0, "No notebook to run."),
+        (["--stale", "--only=01"], ("01", True), 0, "Every stored output is up to date."),
+    ],
+)
+def test_unknown_pattern_is_an_error(arguments, asked, code, said, monkeypatch, capsys):
+    chosen = []
+    monkeypatch.setenv("ONLY", "of the environment")
+    monkeypatch.setattr(run_notebooks, "choose", lambda *of: chosen.append(of) or {})
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", *arguments])
+    assert run_notebooks.main() == code and capsys.readouterr().out == f"{said}\n"
+    assert chosen == [asked]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -165,7 +165,7 @@ def choose(wanted: str, folder: Path) -> list[Path]:
     }
     pattern = "*" + wanted.replace("\\", "/") + "*"
     found = [copy for name, copy in copies.items() if fnmatch.fnmatch(name, pattern)]
-    if wanted and not found and Path(wanted).is_file():
+    if not found and Path(wanted).is_file():
         return [Path(wanted).resolve()]
     if not copies:
         raise ValueError("there are no learner's copies yet; `make exercises` writes them")

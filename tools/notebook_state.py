@@ -45,13 +45,13 @@ def code_of(nb) -> str:
 
 
 def imported(source: str) -> set[str]:
-    """Return the longest dotted names that absolute imports anywhere in `source` may load."""
+    """Return the dotted names that absolute imports anywhere in `source` may load."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
