@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import queue
+import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +19,7 @@ from operator import methodcaller
 from shared import environment
 from shared.source_hash import imported_hashes
 
-SECONDS_TO_ANSWER = 3  # for each of the three steps of getting to know a scheduler
+SECONDS_TO_ANSWER = 4  # for a scheduler; twice that where it accepts, and then says nothing
 _found_alike: set[tuple] = set()  # notebooks' versions and modules that this worker has, too
 
 
@@ -63,15 +65,39 @@ def _on_worker(expected: tuple, variables: dict, call: Callable, runs: dict, i: 
 def _connect(address: str):
     """Return a client of the scheduler at `address`.
 
-    Raises: ConnectionError where none answers.
+    Raises: ConnectionError where none answers in time.
     """
     from distributed import Client  # here, as above
 
+    found = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False))
+        except Exception as error:  # an address that is none, a closed port, another server
+            found.put(error)
+
+    # in a thread, since a client waits without end for a server that accepts and says nothing
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        return Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
-    except Exception as error:  # an address that is none, a closed port, a server of another kind
-        why = f"no Dask scheduler answers at COURSE_CLUSTER={address} ({type(error).__name__})"
-    raise ConnectionError(f"{why}; start one, or unset it to run here")
+        client = found.get(timeout=2 * SECONDS_TO_ANSWER)
+    except queue.Empty:
+        client = TimeoutError()
+    if isinstance(client, Exception):
+        why = f"no Dask scheduler answers at COURSE_CLUSTER={address} ({type(client).__name__})"
+        raise ConnectionError(f"{why}; start one, or unset it to run here")
+    return client
+
+
+def _fail(task, name: str, setting: dict, seed: int) -> None:
+    """Raise what kept a task from its end."""
+    from distributed import KilledWorker  # here, as above
+
+    try:
+        task.result()
+    except KilledWorker as error:
+        what = f"the run of setting {name!r} with seed {seed}"
+        raise RuntimeError(f"{what} ended every worker that took it: {error}") from error
 
 
 def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callable) -> None:
@@ -84,7 +110,7 @@ def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callab
     try:
         import cloudpickle  # here, as above; distributed brings it, and dask
         import dask  # here, as above
-        from distributed import KilledWorker, as_completed  # here, as above
+        from distributed import as_completed  # here, as above
     except ImportError:
         raise ImportError(
             'COURSE_CLUSTER needs the package distributed: pip install -e ".[cluster]"'
@@ -121,11 +147,10 @@ def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callab
             client.submit(methodcaller("__call__", i), sent, key=(f"run-{name}", i)): i
             for i in runs
         }
-        for task in as_completed(tasks, loop=client.loop):
+        done = as_completed(tasks, loop=client.loop, with_results=True, raise_errors=False)
+        for task, result in done:
             i = tasks[task]
-            try:
-                result = task.result()
-            except KilledWorker as error:
-                what = f"the run of setting {runs[i][0]!r} with seed {runs[i][-1]}"
-                raise RuntimeError(f"{what} ended every worker that took it: {error}") from error
+            if task.status != "finished":
+                _fail(task, *runs[i])
+            task.release()  # else it is made again where the worker dies that holds the result
             finish(i, result)
