@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import queue
 import threading
 import uuid
+import warnings
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from functools import partial
 from operator import methodcaller
+
+from joblib.externals import cloudpickle  # functions of a notebook are sent as what they are
 
 from shared import environment
 from shared.source_hash import imported_hashes
@@ -23,13 +28,22 @@ SECONDS_TO_ANSWER = 4  # for a scheduler; twice that where it accepts, and then 
 _found_alike: set[tuple] = set()  # notebooks' versions and modules that this worker has, too
 
 
-def difference(versions: str, modules: tuple, dask_worker=None) -> str:
+def _distributed():
+    """Return the package distributed."""
+    try:
+        import distributed  # here: an extra, which few need
+    except ImportError:
+        raise ImportError(
+            'COURSE_CLUSTER needs the package distributed: pip install -e ".[cluster]"'
+        ) from None
+    return distributed
+
+
+def difference(versions: str, modules: tuple, dask_worker) -> str:
     """Return in what this process, a worker, is not like the notebook's; "" where it is.
 
-    Args: modules: pairs of a module's name and its code hash; dask_worker: given by Client.run.
+    Args: modules: pairs of a module's name and its code hash; dask_worker: Client.run gives it.
     """
-    from distributed import get_worker  # here: an extra, which few need
-
     if environment.versions() != versions:
         return f"it has {environment.versions()}, the notebook {versions}"
     try:
@@ -42,7 +56,7 @@ def difference(versions: str, modules: tuple, dask_worker=None) -> str:
         return "a module of ours changed after it imported it; start it again"
     if other := [name for name, code in modules if here.get(name) != code]:
         return f"its code is not the notebook's in {', '.join(other)}"
-    threads = (dask_worker or get_worker()).state.nthreads
+    threads = dask_worker.state.nthreads
     return f"it makes {threads} runs at once; start it with --nthreads 1" if threads > 1 else ""
 
 
@@ -52,11 +66,10 @@ def _refuse(worker: str, difference: object) -> None:
 
 def _on_worker(expected: tuple, variables: dict, call: Callable, runs: dict, i: int) -> dict:
     """Make run i. A worker that came late is compared here."""
-    from distributed import get_worker  # here, as above
-
     if expected not in _found_alike:
-        if found := difference(*expected):
-            _refuse(get_worker().address, found)
+        worker = _distributed().get_worker()
+        if found := difference(*expected, worker):
+            _refuse(worker.address, found)
         _found_alike.add(expected)
     os.environ.update(variables)
     return call(*runs[i])
@@ -67,13 +80,11 @@ def _connect(address: str):
 
     Raises: ConnectionError where none answers in time.
     """
-    from distributed import Client  # here, as above
-
-    found = queue.SimpleQueue()
+    found, make_client = queue.SimpleQueue(), _distributed().Client
 
     def ask() -> None:
         try:
-            found.put(Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False))
+            found.put(make_client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False))
         except Exception as error:  # an address that is none, a closed port, another server
             found.put(error)
 
@@ -90,33 +101,35 @@ def _connect(address: str):
 
 
 def _fail(task, name: str, setting: dict, seed: int) -> None:
-    """Raise what kept a task from its end."""
-    from distributed import KilledWorker  # here, as above
-
+    """Raise what kept a task from its end: an error of the run itself, or of the cluster."""
     try:
         task.result()
-    except KilledWorker as error:
+    except (_distributed().KilledWorker, CancelledError) as error:
         what = f"the run of setting {name!r} with seed {seed}"
-        raise RuntimeError(f"{what} ended every worker that took it: {error}") from error
+        raise RuntimeError(f"the cluster lost {what}: {error}") from error
+
+
+def _send(client, work: bytes, runs: dict) -> dict:
+    """Return {task: i}. The scheduler needs no module of ours: tasks are functions of libraries."""
+    name = uuid.uuid4().hex
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph")  # once, and so meant
+        # a task, not scattered data: it is made again where a worker dies with the only copy
+        sent = client.submit(pickle.loads, work, key=f"data-{name}")
+    keys = {i: (f"run-{name}", i) for i in runs}
+    return {client.submit(methodcaller("__call__", i), sent, key=keys[i]): i for i in runs}
 
 
 def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callable) -> None:
     """Make each run on the cluster; call finish(i, call(*runs[i])) here as soon as it is made.
 
     Whatever ends this early, Ctrl-C too, takes back the runs that have not begun.
-    Raises: ConnectionError, RuntimeError where a worker differs or dies again and again,
-        TypeError where the run cannot be sent, and what a run itself raises.
-    """
-    try:
-        import cloudpickle  # here, as above; distributed brings it, and dask
-        import dask  # here, as above
-        from distributed import as_completed  # here, as above
-    except ImportError:
-        raise ImportError(
-            'COURSE_CLUSTER needs the package distributed: pip install -e ".[cluster]"'
-        ) from None
 
-    modules = imported_hashes()
+    Args: runs: {i: (name of the setting, setting, seed)}.
+    Raises: ConnectionError; RuntimeError where a worker differs, or the cluster loses a run;
+        TypeError where the function cannot be sent; and what a run itself raises.
+    """
+    as_completed, modules = _distributed().as_completed, imported_hashes()
     if modules is None:
         raise RuntimeError(
             "a module changed after this kernel imported it, so it cannot be compared with the "
@@ -138,15 +151,7 @@ def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callab
                 _refuse(worker, problem)
         if not found:
             print(f"{address} has no workers yet; the runs wait for one.")
-        # A task, so that the scheduler makes it again where a worker dies with its copy. Both
-        # kinds of tasks are functions of libraries: a scheduler needs no modules of ours.
-        name = uuid.uuid4().hex
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            sent = client.submit(cloudpickle.loads, work, key=f"data-{name}")
-        tasks = {
-            client.submit(methodcaller("__call__", i), sent, key=(f"run-{name}", i)): i
-            for i in runs
-        }
+        tasks = _send(client, work, runs)
         done = as_completed(tasks, loop=client.loop, with_results=True, raise_errors=False)
         for task, result in done:
             i = tasks[task]

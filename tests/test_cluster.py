@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import nbformat
@@ -171,10 +172,19 @@ def test_a_run_that_kills_its_workers_is_named(address):
     with distributed.Client(address, set_as_default=False) as client:
         client.run_on_scheduler(allow, 0)
         try:
-            with pytest.raises(RuntimeError, match="the run of setting 'big' with seed 7 ended"):
+            with pytest.raises(
+                RuntimeError, match="lost the run of setting 'big' with seed 7: Att"
+            ):
                 sweep(lambda seed: os.kill(os.getpid(), KILL), {"big": {}}, (7,))
         finally:
             client.run_on_scheduler(allow, 3)
+
+
+def test_a_run_that_the_scheduler_took_along_is_named():
+    task = Future()
+    task.cancel()
+    with pytest.raises(RuntimeError, match="the cluster lost the run of setting 'a' with seed 2: "):
+        cluster._fail(task, "a", {}, 2)
 
 
 def test_a_failure_names_its_run_and_keeps_what_was_made(kernel, tmp_path):

@@ -13,7 +13,7 @@ def main() -> int:
     print_anywhere()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N")
-    parser.add_argument("--dashboard", default=":8787", metavar=":PORT", help="0 is any free one")
+    parser.add_argument("--dashboard", default=":8787", metavar=":PORT", help=":0 is any free one")
     options = parser.parse_args()
     try:
         from distributed import LocalCluster  # here: an extra, which few need
@@ -31,7 +31,8 @@ def main() -> int:
     ) as cluster:
         print(f"export COURSE_CLUSTER={cluster.scheduler_address}")
         print(f"dashboard: {cluster.dashboard_link}", flush=True)
-        stop.wait()
+        while not stop.wait(timeout=1):  # on Windows an endless wait hears no Ctrl-C
+            pass
     return 0
 
 
