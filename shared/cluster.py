@@ -19,8 +19,6 @@ from concurrent.futures import CancelledError
 from functools import partial
 from operator import methodcaller
 
-from joblib.externals import cloudpickle  # functions of a notebook are sent as what they are
-
 from shared import environment
 from shared.source_hash import imported_hashes
 
@@ -130,6 +128,8 @@ def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callab
         TypeError where the function cannot be sent; and what a run itself raises.
     """
     as_completed, modules = _distributed().as_completed, imported_hashes()
+    import cloudpickle  # here: it comes with distributed
+
     if modules is None:
         raise RuntimeError(
             "a module changed after this kernel imported it, so it cannot be compared with the "

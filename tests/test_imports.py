@@ -16,7 +16,7 @@ ORDER = ["shared", *FOLDERS.values()]  # each may import itself and what stands 
 MAY_IMPORT = {folder: set(ORDER[: n + 1]) for n, folder in enumerate(ORDER)}
 MAY_IMPORT["tools"] = {"shared", "tools"}
 # Imports inside functions, each of a slow library or an extra, with its reason beside it.
-INSIDE_FUNCTIONS = 12
+INSIDE_FUNCTIONS = 13
 WORKS_WITHOUT_PACKAGES = "tools.doctor"  # so it may import ours late, too
 SENT_ELSEWHERE = "tools.failure"  # a function that a kernel gets as text, with its imports
 
