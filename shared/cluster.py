@@ -24,6 +24,7 @@ from shared.source_hash import imported_hashes
 
 SECONDS_TO_ANSWER = 4  # for a scheduler; twice that where it accepts, and then says nothing
 _found_alike: set[tuple] = set()  # notebooks' versions and modules that this worker has, too
+_comparing = threading.Lock()  # Python 3.11 may fail where two threads parse source at once
 
 
 def _distributed():
@@ -42,20 +43,22 @@ def difference(versions: str, modules: tuple, dask_worker) -> str:
 
     Args: modules: pairs of a module's name and its code hash; dask_worker: Client.run gives it.
     """
+    threads = dask_worker.state.nthreads
+    if threads > 1:
+        return f"it makes {threads} runs at once; start it with --nthreads 1"
     if environment.versions() != versions:
         return f"it has {environment.versions()}, the notebook {versions}"
-    try:
-        for name, _ in modules:
-            importlib.import_module(name)
-    except ImportError as error:
-        return f"it cannot import {name}: {error}"
-    here = imported_hashes()
+    with _comparing:
+        try:
+            for name, _ in modules:
+                importlib.import_module(name)
+        except ImportError as error:
+            return f"it cannot import {name}: {error}"
+        here = imported_hashes()
     if here is None:
         return "a module of ours changed after it imported it; start it again"
-    if other := [name for name, code in modules if here.get(name) != code]:
-        return f"its code is not the notebook's in {', '.join(other)}"
-    threads = dask_worker.state.nthreads
-    return f"it makes {threads} runs at once; start it with --nthreads 1" if threads > 1 else ""
+    other = [name for name, code in modules if here.get(name) != code]
+    return f"its code is not the notebook's in {', '.join(other)}" if other else ""
 
 
 def _refuse(worker: str, difference: object) -> None:

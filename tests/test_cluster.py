@@ -98,6 +98,7 @@ def test_rows_are_those_of_home_with_the_workers_own_threads(address, monkeypatc
     assert [row["made"]["threads"] for row in there + here] == [1] * 6 + [77] * 6
     assert all(row["made"].keys() == {"date", "device", "threads"} for row in there)
     assert {row["where"] for row in there} <= pids(address)
+    assert all(row["curve"].flags.writeable for row in there)
 
 
 def test_workers_make_runs_at_once_and_in_the_notebooks_profile(address, monkeypatch, tmp_path):
