@@ -112,13 +112,15 @@ def _fail(task, name: str, setting: dict, seed: int) -> None:
 
 def _send(client, work: bytes, runs: dict) -> dict:
     """Return {task: i}. The scheduler needs no module of ours: tasks are functions of libraries."""
-    name = uuid.uuid4().hex
+    name, tasks = uuid.uuid4().hex, {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")  # once, and so meant
         # a task, not scattered data: it is made again where a worker dies with the only copy
         sent = client.submit(pickle.loads, work, key=f"data-{name}")
-    keys = {i: (f"run-{name}", i) for i in runs}
-    return {client.submit(methodcaller("__call__", i), sent, key=keys[i]): i for i in runs}
+    for i in runs:  # in this order; two sweeps at once take turns
+        call = methodcaller("__call__", i)
+        tasks[client.submit(call, sent, key=(f"run-{name}", i), priority=-i)] = i
+    return tasks
 
 
 def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callable) -> None:
@@ -155,6 +157,7 @@ def run_all(address: str, call: Callable, runs: dict[int, tuple], finish: Callab
         if not found:
             print(f"{address} has no workers yet; the runs wait for one.")
         tasks = _send(client, work, runs)
+        del work  # as large as what it reads
         done = as_completed(tasks, loop=client.loop, with_results=True, raise_errors=False)
         for task, result in done:
             i = tasks[task]

@@ -206,7 +206,8 @@ def test_a_failure_names_its_run_and_keeps_what_was_made(kernel, tmp_path):
 def test_ctrl_c_leaves_finished_runs_kept(address, kernel, tmp_path):
     go_on, folder = tmp_path / "go on", tmp_path / "build" / "sweeps"
     body = f"""
-    while seed > 1 and not os.path.exists({str(go_on)!r}):
+    end = time.monotonic() + 20
+    while seed > 1 and not os.path.exists({str(go_on)!r}) and time.monotonic() < end:
         time.sleep(0.02)
     return {{"value": seed}}
     """
@@ -241,6 +242,8 @@ def silent_port():
 
 @pytest.mark.parametrize("what", ["a closed port", "a silent port", "no address"])
 def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch, what):
+    assert 2 * cluster.SECONDS_TO_ANSWER < 10
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
     server = silent_port()
     there = f"tcp://127.0.0.1:{server.getsockname()[1]}" if what != "no address" else "tcp:/here"
     if what == "a closed port":
@@ -250,7 +253,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch, what):
     with pytest.raises(ConnectionError) as failure:
         sweep(lambda seed: {}, {"a": {}}, (0,))
     server.close()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 2 + 2  # the second 2 for a busy machine
     text = str(failure.value)
     assert text.startswith(f"no Dask scheduler answers at COURSE_CLUSTER={there} (")
     assert "\n" not in text and failure.value.__cause__ is failure.value.__context__ is None
