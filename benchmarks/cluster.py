@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python -m benchmarks.cluster            the table, on the terminal
 OMP_NUM_THREADS=1 python -m benchmarks.cluster --write    and into reports/cluster.md
 
-It needs two idle cores, about four minutes, and the package distributed.
+It needs two idle cores, about three minutes, and the package distributed.
 """
 
 import argparse
@@ -110,6 +110,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
+    if num_threads() != 1:
+        parser.error("set OMP_NUM_THREADS=1: workers have one thread, too")
     os.environ["TQDM_DISABLE"] = "1"
     found = {}
     for number, name in enumerate(("in process", "1 worker", "2 workers")):
