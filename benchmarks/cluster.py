@@ -31,7 +31,7 @@ COLUMNS = (
     "÷ in process",
     "ms per run",
     "ms per sweep",
-    "with 60,000 digits",
+    "ms with 60,000 digits",
 )
 TEXT = """\
 # A sweep on a Dask cluster
@@ -39,8 +39,7 @@ TEXT = """\
 A run trains a network 784-300-10 on 5,000 examples for {epochs} epochs, about {seconds:.1f} s; the
 sweep has {runs}. All three give the same losses, to the last bit. *ms per run* is what a run that
 does nothing takes beyond the first, and *ms per sweep* what the first takes: connecting, comparing
-versions and modules, sending. *With 60,000 digits* the function has closed over {megabytes:.0f} MB
-of them; in ms.
+versions and modules, sending; *with 60,000 digits*, where it has closed over {megabytes:.0f} MB.
 
 {table}
 
@@ -97,7 +96,7 @@ def workers(number: int):
     if not number:
         yield
         return
-    options = dict(threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None)
+    options = dict(threads_per_worker=1, dashboard_address=":0", worker_dashboard_address=None)
     with LocalCluster(n_workers=number, **options) as cluster:
         os.environ["COURSE_CLUSTER"] = cluster.scheduler_address
         yield
@@ -122,7 +121,7 @@ def main() -> int:
     lines = [COLUMNS, ["---"] * len(COLUMNS)]
     for name, row in found.items():
         ratio = f"{row['a minute'] / home['a minute']:.2f}"
-        costs = [f"{row[key]:.3g}" for key in ("per run", "per sweep", "digits")]
+        costs = [f"{row[key]:.{int(row[key] < 10)}f}" for key in ("per run", "per sweep", "digits")]
         lines.append([name, f"{row['a minute']:.1f}", ratio, *costs])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     print(table)
