@@ -144,43 +144,6 @@ def test_finished_runs_are_kept_at_home(kernel, monkeypatch, tmp_path):
     assert sorted((tmp_path / "log").read_text().split()) == ["0", "1", "2"]
 
 
-def test_killed_workers_lose_and_double_no_run(address, kernel, tmp_path):
-    body = f"""
-    import pathlib
-    folder = pathlib.Path({str(tmp_path)!r})
-    mine, other = folder / f"at{{seed}}", folder / f"at{{1 - seed}}"
-    if seed < 2 and not mine.exists():  # both workers die, once four runs are kept
-        mine.touch()
-        while not (other.exists() and len(list(folder.glob("build/sweeps/*.joblib"))) == 4):
-            time.sleep(0.02)
-        os.kill(os.getpid(), {int(KILL)})
-    return {{"value": seed}}
-    """
-    before = pids(address)
-    rows = kernel().run(*cells(tmp_path / "log", body, (2, 3, 4, 5, 0, 1)))
-    assert values(rows) == [("a", seed, seed) for seed in (2, 3, 4, 5, 0, 1)]
-    assert len(list((tmp_path / "build" / "sweeps").iterdir())) == 6
-    log = (tmp_path / "log").read_text().split()
-    assert sorted(log) == ["0", "0", "1", "1", "2", "3", "4", "5"]
-    wait_for(lambda: len(pids(address)) == 2)
-    assert not before & pids(address)
-
-
-def test_a_run_that_kills_its_workers_is_named(address):
-    def allow(failures, dask_scheduler=None):
-        dask_scheduler.allowed_failures = failures
-
-    with distributed.Client(address, set_as_default=False) as client:
-        client.run_on_scheduler(allow, 0)
-        try:
-            with pytest.raises(
-                RuntimeError, match="lost the run of setting 'big' with seed 7: Att"
-            ):
-                sweep(lambda seed: os.kill(os.getpid(), KILL), {"big": {}}, (7,))
-        finally:
-            client.run_on_scheduler(allow, 3)
-
-
 def test_a_run_that_the_scheduler_took_along_is_named():
     task = Future()
     task.cancel()
@@ -320,3 +283,43 @@ def test_an_unchanged_notebook_in_a_real_kernel(address, tmp_path):
     assert [output.text for cell in nb.cells for output in cell.outputs] == [
         "[(2, True), (4, True)]\n"
     ]
+
+
+# Last, since a worker that starts again imports torch again.
+
+
+def test_killed_workers_lose_and_double_no_run(address, kernel, tmp_path):
+    body = f"""
+    import pathlib
+    folder = pathlib.Path({str(tmp_path)!r})
+    mine, other = folder / f"at{{seed}}", folder / f"at{{1 - seed}}"
+    if seed < 2 and not mine.exists():  # both workers die, once four runs are kept
+        mine.touch()
+        while not (other.exists() and len(list(folder.glob("build/sweeps/*.joblib"))) == 4):
+            time.sleep(0.02)
+        os.kill(os.getpid(), {int(KILL)})
+    return {{"value": seed}}
+    """
+    before = pids(address)
+    rows = kernel().run(*cells(tmp_path / "log", body, (2, 3, 4, 5, 0, 1)))
+    assert values(rows) == [("a", seed, seed) for seed in (2, 3, 4, 5, 0, 1)]
+    assert len(list((tmp_path / "build" / "sweeps").iterdir())) == 6
+    log = (tmp_path / "log").read_text().split()
+    assert sorted(log) == ["0", "0", "1", "1", "2", "3", "4", "5"]
+    wait_for(lambda: len(pids(address)) == 2)
+    assert not before & pids(address)
+
+
+def test_a_run_that_kills_its_workers_is_named(address):
+    def allow(failures, dask_scheduler=None):
+        dask_scheduler.allowed_failures = failures
+
+    with distributed.Client(address, set_as_default=False) as client:
+        client.run_on_scheduler(allow, 0)
+        try:
+            with pytest.raises(
+                RuntimeError, match="lost the run of setting 'big' with seed 7: Att"
+            ):
+                sweep(lambda seed: os.kill(os.getpid(), KILL), {"big": {}}, (7,))
+        finally:
+            client.run_on_scheduler(allow, 3)

@@ -6,11 +6,8 @@ import signal
 import sys
 import threading
 
-from tools.notebook_state import print_anywhere
-
 
 def main() -> int:
-    print_anywhere()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--dashboard", default=":8787", metavar=":PORT", help=":0 is any free one")
