@@ -101,7 +101,9 @@ def test_rows_are_those_of_home_with_the_workers_own_threads(address, monkeypatc
     assert all(row["curve"].flags.writeable for row in there)
 
 
-def test_workers_make_runs_at_once_and_in_the_notebooks_profile(address, monkeypatch, tmp_path):
+def test_workers_make_runs_at_once_in_the_notebooks_profile(
+    address, monkeypatch, tmp_path, recwarn
+):
     images = np.ones((4_000, 784))  # 25 MB, which could keep both runs where these are
 
     def run_one(seed):
@@ -116,6 +118,7 @@ def test_workers_make_runs_at_once_and_in_the_notebooks_profile(address, monkeyp
     monkeypatch.setenv("COURSE_PROFILE", "full")
     rows = sweep(run_one, {"a": {}}, (0, 1))
     assert [(row["value"], row["profile"]) for row in rows] == [(True, "full")] * 2
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 CELL = """
