@@ -296,11 +296,14 @@ def test_killed_workers_lose_and_double_no_run(address, kernel, tmp_path):
     import pathlib
     folder = pathlib.Path({str(tmp_path)!r})
     mine, other = folder / f"at{{seed}}", folder / f"at{{1 - seed}}"
+    kept = lambda: len(list(folder.glob("build/sweeps/*.joblib")))
     if seed < 2 and not mine.exists():  # both workers die, once four runs are kept
         mine.touch()
-        while not (other.exists() and len(list(folder.glob("build/sweeps/*.joblib"))) == 4):
+        end = time.monotonic() + 20
+        while not (other.exists() and kept() == 4) and time.monotonic() < end:
             time.sleep(0.02)
         os.kill(os.getpid(), {int(KILL)})
+    time.sleep(0.3)  # long enough for both workers to take part
     return {{"value": seed}}
     """
     before = pids(address)
