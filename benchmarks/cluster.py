@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python -m benchmarks.cluster            the table, on the terminal
 OMP_NUM_THREADS=1 python -m benchmarks.cluster --write    and into reports/cluster.md
 
-It needs two idle cores, about three minutes, and the package distributed.
+It needs two idle cores, about two minutes, and the package distributed.
 """
 
 import argparse
