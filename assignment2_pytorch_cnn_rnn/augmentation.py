@@ -1,63 +1,72 @@
-"""Augmentation of whole batches at once: each image is moved, mirrored or cut by its own draw.
-
-Every function takes x (N, C, H, W) and a torch.Generator, returns a new tensor of the same shape
-and type, and changes nothing in place. Random numbers are drawn where the generator lives and
-then brought to the images' device.
-"""
+"""Augmentation of a whole batch at once: images (N, C, H, W), randomness from a torch.Generator."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch.nn import functional as F
 
 
-def check_batch(x: torch.Tensor) -> None:
-    """Raise ValueError unless x is a batch of images (N, C, H, W), N ≥ 1."""
-    if x.ndim != 4 or 0 in x.shape:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}; it must be (N, C, H, W) without empty axes"
-        )
-
-
-def windows_at(x: torch.Tensor, top: torch.Tensor, left: torch.Tensor, size: tuple[int, int]):
-    """Return from each image of x (N, C, H, W) the window of `size` (h, w) at its own place.
-
-    Args: top, left: (N,) whole numbers, the window's first row and column in each image.
-    """
-    windows = x.unfold(2, size[0], 1).unfold(3, size[1], 1)  # a view (N, C, H', W', h, w)
-    return windows[torch.arange(len(x), device=x.device), :, top, left]  # a copy (N, C, h, w)
-
-
-def random_crop(x: torch.Tensor, generator: torch.Generator, padding: int = 4, mode="reflect"):
-    """Return x (N, C, H, W), each image moved by up to `padding` pixels down, up, left and right.
+def affine_matrices(angle, scale, shift, height, width):
+    """Return theta (N, 2, 3), which says of each place of the new image where to look in the old.
 
     Args:
-        padding: pixels, 0 or more; with mode "reflect" less than H and W.
-        mode: what comes in at the edge: "reflect", "replicate" or "constant" (zeros).
+        angle: (N,) radians, clockwise on the screen. scale: (N,) factors above 0.
+        shift: (N, 2) pixels to the right and down.
+        height, width: of the image, pixels; theta counts from −1 to 1 along both.
+    Source: Jaderberg et al. 2015, equation 1.
     """
-    check_batch(x)
-    N, _, H, W = x.shape
-    if padding < 0 or (mode == "reflect" and padding >= min(H, W)):
-        raise ValueError(f"padding is {padding}; it must be 0 … {min(H, W) - 1} for {H} × {W}")
-    padded = F.pad(x, (padding,) * 4, mode=mode)
-    draw = torch.randint(2 * padding + 1, (2, N), generator=generator, device=generator.device)
-    top, left = draw.to(x.device)
-    return windows_at(padded, top, left, (H, W))
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    A = torch.stack([cos, sin, -sin, cos], dim=1).view(-1, 2, 2)  # turned back and shrunk back
+    b = -(A @ shift[:, :, None])  # (N, 2, 1): moved back first
+    half = torch.tensor([width / 2, height / 2], dtype=A.dtype, device=A.device)
+    return torch.cat([A * half / half[:, None], b / half[:, None]], dim=2)
 
 
-def flip_where(x: torch.Tensor, flipped: torch.Tensor):
-    """Return x (N, C, H, W) with images mirrored left to right where flipped (N,) is true."""
-    return torch.where(flipped.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
+def transform(x, theta, fill=0.0):
+    """Return the images x (N, C, H, W) as theta (N, 2, 3) says, in x's type; what was outside is
+    `fill`. Between four pixels the value is interpolated."""
+    places = F.affine_grid(theta, x.shape, align_corners=False)  # (N, H, W, 2), −1 … 1
+    return F.grid_sample(x - fill, places.to(x.dtype), align_corners=False) + fill
 
 
-def random_flip(x: torch.Tensor, generator: torch.Generator, p: float = 0.5):
-    """Return x (N, C, H, W), each image mirrored left to right with probability p."""
-    check_batch(x)
-    if not 0 <= p <= 1:
-        raise ValueError(f"p is {p}; it must be a probability, 0 … 1")
-    return flip_where(x, torch.rand(len(x), generator=generator, device=generator.device) < p)
+def uniform(num_examples, size, generator, device):
+    """Return num_examples numbers from −size to size, drawn where the generator lives."""
+    drawn = torch.rand(num_examples, generator=generator, device=generator.device)
+    return (size * (2 * drawn - 1)).to(device)
 
 
-def flip_and_crop(x: torch.Tensor, generator: torch.Generator):
-    """Return x (N, C, H, W) mirrored half of the time and moved by up to 4 pixels."""
-    return random_crop(random_flip(x, generator), generator)
+def random_affine(x, generator, degrees=10.0, scale=0.1, shift=2.0, fill=0.0):
+    """Return each image of a batch turned, scaled and moved at random, in its own way.
+
+    Args:
+        x: (N, C, H, W) floats.
+        degrees: an angle from −degrees to degrees.
+        scale: a factor from 1/(1 + scale) to 1 + scale; its logarithm is uniform.
+        shift: from −shift to shift pixels along both axes.
+        fill: the value of what comes in from outside, such as paper.
+    """
+    check_images(x, fill)
+    check_sizes(degrees=degrees, scale=scale, shift=shift)
+    N, (H, W) = len(x), x.shape[2:]
+    angle = uniform(N, math.radians(degrees), generator, x.device)
+    factor = torch.exp(uniform(N, math.log1p(scale), generator, x.device))
+    moves = torch.stack([uniform(N, shift, generator, x.device) for _ in "xy"], dim=1)
+    return transform(x, affine_matrices(angle, factor, moves, H, W), fill)
+
+
+def check_images(x, fill=0.0):
+    """Raise ValueError unless x is a batch of float images, (N, C, H, W) with 1 or more of each."""
+    if not torch.is_tensor(x) or not x.is_floating_point() or x.ndim != 4 or 0 in x.shape:
+        found = f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
+        raise ValueError(f"x is {found}; it must be a float tensor (N, C, H, W), none of them 0")
+    if not math.isfinite(fill):
+        raise ValueError(f"fill is {fill}; it must be a finite number")
+
+
+def check_sizes(**sizes):
+    """Raise ValueError for the first size that is not a finite number of 0 or more."""
+    for name, size in sizes.items():
+        if not (isinstance(size, (int, float)) and 0 <= size < math.inf):
+            raise ValueError(f"{name} is {size!r}; it must be a finite number, 0 or more")

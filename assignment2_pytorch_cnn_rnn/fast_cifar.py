@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from assignment2_pytorch_cnn_rnn.augmentation import check_batch
+from assignment2_pytorch_cnn_rnn.crop_flip import check_batch
 from assignment2_pytorch_cnn_rnn.cifar_nets import check_images, check_positive
 
 

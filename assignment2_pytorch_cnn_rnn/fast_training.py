@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from assignment2_pytorch_cnn_rnn.augmentation import flip_where, random_crop, random_flip
+from assignment2_pytorch_cnn_rnn.crop_flip import flip_where, random_crop, random_flip
 from shared.training import autocast, batches, check_fit, evaluate, not_finite
 
 FLIPS = ("alternating", "random", "none")
