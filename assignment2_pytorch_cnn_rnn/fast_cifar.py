@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from assignment2_pytorch_cnn_rnn.crop_flip import check_batch
 from assignment2_pytorch_cnn_rnn.cifar_nets import check_images, check_positive
+from assignment2_pytorch_cnn_rnn.crop_flip import check_batch
 
 
 def patch_covariance(x: torch.Tensor, kernel_size: int) -> torch.Tensor:
