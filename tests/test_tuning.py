@@ -33,7 +33,29 @@ def test_one_seed_and_another_metric():
     assert len(best) == 1 and best[0]["learning_rate"] == 0.1
 
 
-def test_in_the_full_profile_the_best_is_not_at_the_edge(monkeypatch):
-    monkeypatch.setenv("COURSE_PROFILE", "full")
-    with pytest.raises(AssertionError, match=r"the best learning_rate is 0.1, at the edge"):
-        tuned(peak, "arm", (0, 1), (0.1, 1.0))
+def tried(rates, at, monkeypatch, profile="full"):
+    """Return the rates that were tried with the first seed, and the chosen one."""
+    monkeypatch.setenv("COURSE_PROFILE", profile)
+    grid, best = tuned(peak, "arm", (0, 1), rates, at=at)
+    assert [row["learning_rate"] for row in best] == [best[0]["learning_rate"]] * 2
+    return [row["learning_rate"] for row in grid], best[0]["learning_rate"]
+
+
+def test_in_the_full_profile_the_grid_grows_until_the_best_lies_inside(monkeypatch):
+    assert tried((1, 2, 4), 8, monkeypatch) == ([1, 2, 4, 8, 16], 8)
+    assert tried((4, 1, 2), 0.5, monkeypatch) == ([0.25, 0.5, 1, 2, 4], 0.5)
+    assert tried((1, 2, 4), 2, monkeypatch) == ([1, 2, 4], 2)
+    assert tried((1, 2, 4), 8, monkeypatch, "quick") == ([1, 2, 4], 4)
+
+
+def test_it_does_not_grow_for_ever(monkeypatch):
+    with pytest.raises(
+        AssertionError, match=r"arm: the best rate is 256, still at the edge of 1 …"
+    ):
+        tried((1, 2, 4), 1e9, monkeypatch)
+
+
+@pytest.mark.parametrize("rates", [(), (0.1,), (0, 0.1)])
+def test_rates_that_are_no_grid(rates):
+    with pytest.raises(ValueError, match=r"rates is .*; it must be two or more, all above 0"):
+        tuned(peak, "arm", (0,), rates)
