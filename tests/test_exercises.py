@@ -82,16 +82,6 @@ BY_HAND = {
         (":, top, left]", ":, left, top]"),
     ],
     "class_activation_maps": [("kmhw->nkhw", "kmwh->nkhw")],
-    "BasicBlock": [
-        ("F.relu(self.bn1(self.pool(self.conv1(x))))", "self.bn1(self.pool(self.conv1(x)))"),
-        ("return F.relu(out)", "return out"),
-    ],
-    "patch_covariance, whitening_filters": [
-        (" - mean.outer(mean)", ""),
-        ("(variances + eps).sqrt()", "(variances + eps)"),
-        ("[filters, -filters]", "[filters, filters]"),
-    ],
-    "AlternatingFlip": [("self.first[index.cpu()]", "self.first[: len(index)]")],
     "least_squares": [
         ("centred * y", "x * y"),
         ("(centred**2).sum()", "(x**2).sum()"),
@@ -190,10 +180,6 @@ NOT_CAUGHT = {
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
-    },
-    "07_resnet18": {
-        "patch_covariance: total = total + patches.sum(dim=0) → "
-        "total = total - patches.sum(dim=0)": "equal: the mean comes in as its square",
     },
 }
 
