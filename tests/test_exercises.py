@@ -60,6 +60,22 @@ BY_HAND = {
         ("sum(squares)", "max(squares)"),
         ("return norm", "return min(norm, max_norm)"),
     ],
+    "paste": [
+        ("digits[:, 0]", "digits[:, 0].mT"),
+        ("rows[:, :, None], columns[:, None, :]", "columns[:, :, None], rows[:, None, :]"),
+        ("margin : margin + size, margin : margin + size", ":size, :size"),
+    ],
+    "VariableNet": [
+        ("h.mean(dim=(2, 3))", "h.sum(dim=(2, 3))"),
+        ("h.mean(dim=(2, 3))", "h.mean(dim=3).amax(dim=2)"),
+        ("h.amax(dim=(2, 3))", "h[..., :3, :3].amax(dim=(2, 3))"),
+    ],
+    "accumulate": [
+        ('reduction="sum") / num_digits', 'reduction="mean")'),
+        ('reduction="sum") / num_digits', 'reduction="mean") / len(parts)'),
+        ("        loss.backward()", "        model.zero_grad()\n        loss.backward()"),
+        ("        total += loss.item()", "        total = loss.item()"),
+    ],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
