@@ -86,6 +86,7 @@ SMOOTHED = "cross_entropy_backward: dlogits -= label_smoothing / K → "
 RUNNING = "batchnorm_forward: running_mean += momentum * (mean - running_mean) → running_mean += "
 NO_SMOOTHING = "this page has no smoothing; notebook 02 checks it"
 NESTEROV = "sgd_update: g = g + momentum * v if nesterov else v → "
+MARGIN = "paste: margin = max(DIGIT - size, 0) → margin = "
 FIRST_BATCH = "the running mean starts at 0, as torch's does"
 NOT_CAUGHT = {
     "01_perceptron": {
@@ -144,6 +145,13 @@ NOT_CAUGHT = {
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
+    },
+    "05_multi_resolution_cnn": {
+        MARGIN + "max(DIGIT + size, 0)": "a wider margin is cut off as well; so the next two",
+        MARGIN + "max(DIGIT, 0)": "as above",
+        MARGIN + "max(size, 0)": "as above",
+        "forward: pooled = h.amax(dim=(2, 3)) → pooled = h.amax(dim=(3, 2))": "equal",
+        "forward: pooled = h.mean(dim=(2, 3)) → pooled = h.mean(dim=(3, 2))": "equal",
     },
 }
 
