@@ -4,8 +4,9 @@
 # make test    style, unit tests, notebook checks, every notebook cell by cell
 # make full    full profile, in place, where stored outputs are out of date (ONLY=pattern)
 # make lab     JupyterLab                     make doctor   what is here, what is missing
+# make cluster a Dask cluster on this machine, to try COURSE_CLUSTER with
 # make exercises   learners' copies in build/exercises, with bodies to write and hints
-# make check NOTEBOOK=02   which exercises of a copy pass, fail or are not written
+# make check NOTEBOOK=02_mlp_moons   which exercises of a copy pass, fail or are not written
 # make lint    the quick checks only          make format   repair style and quoted cells
 # make test-lower   the same as make test, with the lowest versions that requirements.txt allows
 # make badges REPO=owner/name [REF=main]      Colab badges and the set-up cell's default
@@ -23,7 +24,7 @@ WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
 export ONLY NOTEBOOK REPO REF
 
 .DEFAULT_GOAL := help
-.PHONY: help run site full lab exercises check test test-lower lint format reports pdf doctor badges clean
+.PHONY: help run site full lab cluster exercises check test test-lower lint format reports pdf doctor badges clean
 
 help:
 	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
@@ -39,6 +40,10 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/installed-cluster: $(VENV)/installed
+	$(PY) -m pip install --quiet -e ".[cluster]"
+	@touch $@
+
 run: $(VENV)/installed
 	$(PY) -m tools.run_notebooks --profile quick $(if $(ONLY),,--due)
 
@@ -50,6 +55,9 @@ full: $(VENV)/installed
 
 lab: $(VENV)/installed
 	$(PY) -m jupyter lab
+
+cluster: $(VENV)/installed-cluster
+	$(PY) -m tools.cluster
 
 doctor: $(VENV)/installed
 	$(PY) -m tools.doctor

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -26,7 +27,7 @@ import pandas as pd
 from IPython import get_ipython
 from tqdm.auto import tqdm
 
-from shared import environment
+from shared import cluster, environment
 from shared.data import available_sources
 from shared.source_hash import code_hash, imported_hashes
 
@@ -177,8 +178,8 @@ def sweep(
         run_one: run_one(seed=…, **setting) returns a dict of metrics (numbers or small arrays
             such as curves). It may read whatever the notebook has defined.
         settings: {name: keyword arguments of run_one}; the name labels tables and curves.
-        n_jobs: 1 runs in this process; other values, and joblib backends such as Dask, go to
-            joblib.Parallel unchanged.
+        n_jobs: 1 runs in this process; other values, and joblib's backends, go to joblib.Parallel
+            unchanged. With COURSE_CLUSTER=tcp://… runs are made on that Dask cluster instead.
     Returns: rows {"setting": name, **setting, "seed", "seconds", **metrics, "made"}, where made is
         {"date", "device", "threads"} of the run itself. Finished runs are kept in build/sweeps,
         so an interrupted sweep goes on where it stopped; outside a notebook nothing is kept.
@@ -191,17 +192,25 @@ def sweep(
     files = [_file(state, *run) if state else None for run in runs]
     results = [_kept(file) if file else None for file in files]
     missing = [i for i, result in enumerate(results) if result is None]
-    made = joblib.Parallel(n_jobs, return_as="generator")(
-        joblib.delayed(_run)(run_one, *runs[i]) for i in missing
-    )
     quiet = bool(os.environ.get("TQDM_DISABLE"))  # tqdm's notebook bar does not look itself
     with tqdm(total=len(runs), desc="runs", leave=False, disable=quiet) as bar:
         bar.update(len(runs) - len(missing))
-        for i, result in zip(missing, made, strict=True):
+
+        def finish(i: int, result: dict) -> None:
             results[i] = result
             if files[i]:
                 _keep(files[i], result, state)
             bar.update()
+
+        address = os.environ.get("COURSE_CLUSTER")
+        if address and missing:
+            cluster.run_all(address, partial(_run, run_one), {i: runs[i] for i in missing}, finish)
+        else:
+            made = joblib.Parallel(n_jobs, return_as="generator")(
+                joblib.delayed(_run)(run_one, *runs[i]) for i in missing
+            )
+            for i, result in zip(missing, made, strict=True):
+                finish(i, result)
     return [
         {"setting": name, **setting, "seed": seed, **result}
         for (name, setting, seed), result in zip(runs, results, strict=True)

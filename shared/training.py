@@ -57,9 +57,10 @@ def autocast(dtype: torch.dtype | None, device: str = "cpu"):
 
 @torch.no_grad()
 def evaluate(model, x, y, loss_fn=F.cross_entropy, batch_size=1_000, dtype=None):
-    """Return the mean loss and the accuracy (a fraction) of a classifier; its mode is restored.
+    """Return the mean loss and the accuracy (a fraction) of a model; its mode is restored.
 
-    Args: x: (N, …); y: (N,) integer labels. loss_fn: (logits, y) → the batch's mean.
+    Args: x: (N, …); y: (N,) integer labels, or (N, …) floating targets, which have no accuracy:
+        it is None. loss_fn: (model's output, y) → the batch's mean.
     """
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"x has {len(x)} examples and y {len(y)}; equally many, 1 or more")
@@ -70,13 +71,15 @@ def evaluate(model, x, y, loss_fn=F.cross_entropy, batch_size=1_000, dtype=None)
         for x_part, y_part in zip(x.split(batch_size), y.split(batch_size), strict=True):
             x_part, y_part = x_part.to(device), y_part.to(device)
             with autocast(dtype, device.type):
-                logits = model(x_part)  # (n, K)
+                logits = model(x_part)  # (n, K), or of y's shape
             total_loss += loss_fn(logits.float(), y_part).item() * len(y_part)
+            if y.is_floating_point():
+                continue
             right = (logits.argmax(dim=1) == y_part) & logits.isfinite().all(dim=1)
             correct += int(right.sum())
     finally:
         model.train(was_training)
-    return total_loss / len(x), correct / len(x)
+    return total_loss / len(x), None if y.is_floating_point() else correct / len(x)
 
 
 def check_fit(train, val, num_epochs, batch_size) -> None:
@@ -117,8 +120,8 @@ def fit(
         max_grad_norm: clip the joint norm of the gradients, before the step.
         dtype: torch.bfloat16 for an autocast forward pass, where that is faster.
     Returns: arrays epoch, step, learning_rate, train_loss (mean over the epoch's batches, as they
-        were trained on), seconds (of training alone, from the start); with val also val_loss and
-        val_accuracy.
+        were trained on), seconds (of training alone, from the start); with val also val_loss and,
+        where its y are integer labels, val_accuracy.
     Raises: FloatingPointError, naming step and learning rate, when the loss is no longer finite.
     """
     check_fit(train, val, num_epochs, batch_size)
@@ -150,7 +153,9 @@ def fit(
         row = {"epoch": epoch, "step": step, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= {"train_loss": float(np.mean(losses)), "seconds": seconds}
         if val is not None:
-            row["val_loss"], row["val_accuracy"] = evaluate(model, *val, loss_fn, dtype=dtype)
+            row["val_loss"], accuracy = evaluate(model, *val, loss_fn, dtype=dtype)
+            if accuracy is not None:
+                row["val_accuracy"] = accuracy
         history.append(row)
     return {key: np.array([row[key] for row in history]) for key in history[0]}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -14,9 +18,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from wrong_bodies import wrong_bodies
 
 from tools import check_exercises, hints
+from tools import exercises as copies
 from tools.exercises import exercises, is_edited, read_copy, write_copy
 from tools.hints import blank
-from tools.kernel import Kernel
+from tools.kernel import Failed, Kernel, Stopped
 from tools.needed_cells import needed
 from tools.notebook_state import ROOT, find_notebooks
 
@@ -55,6 +60,18 @@ BY_HAND = {
     ],
     "batchnorm_backward": [("dx_hat * inv_std,", "dx_hat * inv_std**2,")],
     "init_weight": [("(0, std,", "(0, std**2,"), ("normal(0, std,", "uniform(-std, std,")],
+    "window_span, output_size": [
+        ("size + padding:", "size + 2 * padding:"),
+        ("-(-room // stride)", "room // stride"),
+    ],
+    "conv2d_backward_loops": [("dx[place] +=", "dx[place] =")],
+    "receptive_field": [("step *= stride", "step = stride")],
+    "affine_matrices": [
+        ("[cos, sin, -sin, cos]", "[cos, -sin, sin, cos]"),
+        ("A * half / half[:, None]", "A"),
+        ("-(A @ shift[:, :, None])", "-shift[:, :, None]"),
+    ],
+    "transform": [("x - fill", "x"), ("align_corners=False)  #", "align_corners=True)  #")],
     "clip_gradients": [
         ("g *= max_norm / norm", "g = g * (max_norm / norm)"),
         ("sum(squares)", "max(squares)"),
@@ -76,6 +93,36 @@ BY_HAND = {
         ("        loss.backward()", "        model.zero_grad()\n        loss.backward()"),
         ("        total += loss.item()", "        total = loss.item()"),
     ],
+    "least_squares": [
+        ("centred * y", "x * y"),
+        ("(centred**2).sum()", "(x**2).sum()"),
+        ("slope * x.mean()", "slope * x.sum()"),
+    ],
+    "Loader": [
+        ("if examples and not", "if not"),
+        ("self.dataset[index]", "self.dataset[len(examples)]"),
+        ("                examples = []\n", ""),
+        ("in self.order:", "in range(len(self.dataset)):"),
+    ],
+    "mse_gradient": [("2 * error.mean()", "2 * error.abs().mean()")],
+    "train": [
+        ("            optimizer.zero_grad()  # forget the gradients of the step before\n", ""),
+        ("            optimizer.step()  # each p moves against its p.grad\n", ""),
+        ("    model.train()\n", ""),
+        ("range(num_epochs)", "range(1)"),
+        ("loss.item()", "loss"),
+        ("loss_fn(model(x), y)", "F.l1_loss(model(x), y)"),
+    ],
+    "to_state_dict": [
+        ("array.T)", "array)"),
+        ("array.T)", "array).reshape(array.shape[::-1])"),
+    ],
+    "from_state_dict": [
+        (".numpy().copy()", ".numpy()"),
+        ("= array.T ", "= array "),
+        ("// 2 + 1", "+ 1"),
+    ],
+    "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
@@ -226,6 +273,74 @@ def test_wrong_bodies_that_pass_are_still_there():
     assert {(stem, what) for stem, what in known if (stem, what.split(": ")[0]) in there} <= made
 
 
+# what judges an exercise, and which cells are exercises
+
+DOUBLE = "# from layers.py\ndef double(x):\n    return 2 * x"
+
+
+def notebook_of(*sources: str):
+    """A notebook; headings and numbered lines are Markdown."""
+    prose = re.compile(r"#+ (?!from )|\d\.")
+    kinds = [new_markdown_cell if prose.match(text) else new_code_cell for text in sources]
+    return new_notebook(cells=[kind(text) for kind, text in zip(kinds, sources, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("below", "checks"),
+    [
+        (["assert double(1) == 2"], [1]),
+        (["assert 1", "compare_numbers(double(1), 2)"], [2]),
+        (["x = double(1)", "assert x == 2"], [2]),
+        (["for n in (1, 2):\n    check_number(double(n))"], [1]),
+        (["# from layers.py\ndef four(x):\n    assert x\n    return double(double(x))"], []),
+        # two are enough, but what follows under the same heading counts as well
+        (["assert double(1)", "assert double(2)", "assert double(3)"], [1, 2, 3]),
+        (
+            ["assert double(1)", "## Next", "assert double(2)", "## Last", "assert double(3)"],
+            [1, 3],
+        ),
+        (["assert double(1)", "## Exercises", "assert double(2)"], [1]),
+        # nobody waits for training
+        (["net = fit(double)", "assert net(double(1))"], []),
+        (["assert sweep(double)"], []),
+        (["def fit(x):\n    return x\n\n\none = 1", "assert double(one)"], [2]),
+        (["assert double(scaler.fit(1))"], [1]),
+    ],
+)
+def test_an_exercise_is_judged_by_the_first_cells_that_need_it(below, checks):
+    assert copies.checks_of(notebook_of(DOUBLE, *below), 0) == checks
+
+
+@pytest.mark.parametrize(
+    ("cells", "starters"),
+    [
+        (["assert a", "## Exercises\n\n**1. A.**", "assert b"], [(2, "exercise 1")]),
+        (
+            ["## Exercises\n\n1. A", "assert a", "2. B", "assert b"],
+            [(1, "exercise 1"), (3, "exercise 2")],
+        ),
+        (["## Exercises\n\n1. A\n\n**2. B**", "assert b"], [(1, "exercise 2")]),
+        (["## Exercises\n\n3. C", "x = 1", "# more", "check_it(x)"], [(3, "exercise 3")]),
+        (["7. no\n\n## Exercises", "assert a", "assert b"], [(1, "exercise 1"), (2, "exercise 2")]),
+        (["## Exercises\n\n1. A\n\n## References", "assert a"], []),
+        (["## Before\n\n## Exercises\n\n1. A", "assert a"], [(1, "exercise 1")]),
+    ],
+)
+def test_starter_cells_are_named_by_their_number(cells, starters):
+    assert copies.starters(notebook_of(*cells)) == starters
+
+
+def test_spaces_at_the_ends_of_lines_are_no_change():
+    assert copies.mark("\na = 1  \nb\n\n") == copies.mark("a = 1\nb") != copies.mark("a = 1\n  b")
+
+
+def test_a_solution_is_linked_to_its_section():
+    nb = notebook_of("# Title", "## The `loss` of\t$w < 1$?", "x\n# a comment", DOUBLE)
+    assert copies.section_above(nb, nb.cells[3].id) == "#The-loss-of-%24w-%3C-1%24%3F"
+    nb = notebook_of(DOUBLE)
+    assert copies.section_above(nb, nb.cells[0].id) == ""
+
+
 LAYERS = '''# from layers.py
 def scale(x, factor):
     """Return factor · x, of x's shape."""
@@ -287,7 +402,9 @@ def page(tmp_path, monkeypatch):
     path = tmp_path / "demo" / "01_demo.ipynb"
     path.parent.mkdir()
     (path.parent / "__init__.py").touch()
-    nb = new_notebook(cells=cells, metadata={"course": {"profile": "full"}})
+    cells[6].outputs = [nbformat.v4.new_output("stream", text="of a full run")]
+    cells[6].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
+    nb = new_notebook(cells=cells, metadata={"course": {"profile": "full"}, "widgets": {}})
     nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(nb, path)
     monkeypatch.setattr(check_exercises, "ROOT", tmp_path)
@@ -323,7 +440,27 @@ def test_copy_has_no_bodies_but_hints(page):
     assert "larger, or smaller; (N,)" in folded and "out = ...  # (N,)" in folded
     assert "return ... + ..." in folded and "factor * x" not in folded
     assert "../../../demo/01_demo.ipynb" in folded
-    assert "course" not in nb.metadata and not is_edited(nb)
+    assert set(nb.metadata) == {"exercises", "kernelspec"} and not is_edited(nb)
+    assert not any(cell.get("outputs") or "execution" in cell.metadata for cell in nb.cells)
+    assert [cell.id for cell in nb.cells][:2] == ["cell-0", "a-copy-to-work-in"]
+    assert "To write: `scale, Shift`, and the exercises" in nb.cells[1].source
+    assert "its page" not in folded and "hints-cell-8" not in by_id
+    page = copy.parents[2] / "demo" / "01_demo.html"
+    page.parent.mkdir()
+    page.touch()
+    assert "[its page](../../demo/01_demo.html)" in copies.links(path, copy, "")
+
+
+def test_a_long_name_of_a_cell_makes_a_valid_copy(page):
+    path, copy = page
+    nb = nbformat.read(path, 4)
+    nb.cells[4].id = 64 * "c"
+    nbformat.write(nb, path)
+    write_copy(path, copy)
+    nbformat.validate(nbformat.read(copy, 4))
+    nb.cells[4].metadata["tags"] = []  # then there is only the starter cell
+    nbformat.write(nb, path)
+    assert write_copy(path, copy.with_name("02.ipynb")) == "" and len([*copy.parent.iterdir()]) == 1
 
 
 def test_hints_cover_what_is_right_of_ä_too():
@@ -349,7 +486,7 @@ def test_edits_are_kept(page):
     assert "damaged" in write_copy(path, copy) and copy.read_text(encoding="utf-8") == "{"
 
 
-def test_outputs_are_no_edits_and_a_new_version_arrives(page):
+def test_outputs_are_no_edits_and_a_new_version_arrives(page, monkeypatch):
     path, copy = page
     write_copy(path, copy)
     nb = nbformat.read(copy, 4)
@@ -359,6 +496,30 @@ def test_outputs_are_no_edits_and_a_new_version_arrives(page):
     edit(path, "cell-8", "== 7", "== 8")
     assert "written anew" in write_copy(path, copy)
     assert "== 8" in copy.read_text(encoding="utf-8")
+    monkeypatch.setattr(copies, "hints", lambda source, solution: "Better hints.")
+    assert write_copy(path, copy) == "written anew"  # of the same notebook
+    assert "Better hints." in copy.read_text(encoding="utf-8")
+    nb = nbformat.read(copy, 4)
+    del nb.metadata["exercises"]["given"]
+    nbformat.write(nb, copy)
+    assert write_copy(path, copy).startswith("kept as it is: 01_demo.ipynb is no learner's copy")
+
+
+def test_the_command_writes_every_copy_or_says_why_not(page, monkeypatch, capsys):
+    path, copy = page
+    second = path.with_name("02_demo.ipynb")
+    shutil.copyfile(path, second)
+    monkeypatch.setattr(copies, "find_notebooks", lambda: [path, second])
+    monkeypatch.setattr(copies, "build_folder", lambda: copy.parents[2])
+    monkeypatch.setattr(sys, "argv", ["exercises"])
+    assert copies.main() == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert said[:2] == [["demo/01_demo.ipynb", "written"], ["demo/02_demo.ipynb", "written"]]
+    assert said[2][:3] == ["2", "notebooks", "with"]
+    shutil.rmtree(copy.parents[1])
+    copy.parents[1].touch()
+    assert copies.main() == 1
+    assert capsys.readouterr().out.startswith(f"{copy} cannot be written: ")
 
 
 def check(copy, capsys):
@@ -383,6 +544,9 @@ def test_check_reports_each_exercise(page, capsys):
     edit(copy, "cell-4", "-factor", "factor")
     edit(copy, "cell-8", "3\n", "7\n")
     assert check(copy, capsys) == (0, ["scale, Shift passes", "exercise 1 passes"])
+    check_exercises.check(copy)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "demo/01_demo.ipynb" and re.fullmatch(r"  2 passes; \d+ seconds", last)
 
 
 def test_check_judges_what_learners_do(page, capsys):
@@ -393,8 +557,9 @@ def test_check_judges_what_learners_do(page, capsys):
     edit(copy, "cell-4", TO_WRITE, "return helper(factor, x)\n\n\nclass")
     assert "NameError" in check(copy, capsys)[1][0]
     nb = nbformat.read(copy, 4)
-    nb.cells.insert(3, new_code_cell("def helper(a, b):\n    return a * b"))
+    nb.cells.insert(3, new_code_cell("open('mine.txt')\ndef helper(a, b):\n    return a * b"))
     nbformat.write(nb, copy)
+    copy.with_name("mine.txt").touch()
     assert check(copy, capsys)[1][0] == "scale, Shift passes"
     edit(copy, "cell-4", "def scale", "def scales")
     assert check(copy, capsys)[1][0] == "scale, Shift fails: the cell defines no scale"
@@ -408,6 +573,71 @@ def test_check_judges_what_learners_do(page, capsys):
     nb.cells = [cell for cell in nb.cells if cell.id != "cell-4"]
     nbformat.write(nb, copy)
     assert "no longer in this copy" in check(copy, capsys)[1][0]
+
+
+def test_a_failure_says_whose_cell_it_is_in(page, capsys):
+    path, copy = page
+    write_copy(path, copy)
+    edit(copy, "cell-4", METHOD, "        return x + self.by")
+    edit(copy, "cell-4", TO_WRITE, "return factor * x\n\n\n1 / 0\n\n\nclass")
+    edit(copy, "cell-8", "None\n", "three\n")
+    edit(path, "cell-8", "None\n", "three\n")
+    lines = check(copy, capsys)[1]
+    assert lines[0].startswith("scale, Shift fails: ZeroDivisionError")
+    assert lines[1] == "exercise 1 fails: got 3, expected 7"
+    edit(path, "cell-2", "3.0", "open('nothing')")
+    lines = check(copy, capsys)[1]
+    assert lines[0].startswith("scale, Shift fails: a cell before it fails: FileNotFoundError")
+    assert lines[1].startswith("exercise 1 fails: a cell before it fails: FileNotFoundError")
+
+
+def test_a_starter_passes_where_it_reaches_its_checks(tmp_path):
+    divides = "ZeroDivisionError: division by zero (in the line `assert 1 / 0`)"
+    two = "a = b = None\nif a:\n    assert a == 1\nif b:\n    np.testing.assert_equal(b, 2)"
+    cases = [
+        ("a = None\nassert a == 7", "a = 7\nassert a == 7", ("passes", "")),
+        (two, two.replace("a = b = None", "a = 1; b = None"), ("passes", "1 of 2 checks")),
+        (two, two.replace("a = b = None", "a = 1; b = 2"), ("passes", "")),
+        (two, two + "  # hm", ("not written", "changed, but none of its checks is reached yet")),
+        ("a = 1", "a = 2\na", ("fails", "the cell has lost its checks")),
+        ("assert 0", "ä = 'ä'; check_it = len; assert ä; check_it(ä)", ("passes", "")),
+        ("assert 0", "assert 1 / 0", ("fails", divides)),
+        ("assert 0", "(", ("fails", "SyntaxError: '(' was never closed, in line 1 of the cell")),
+    ]
+    exercise = copies.Exercise("s", "exercise 1", ("s",))
+    with Kernel(tmp_path) as kernel:
+        for given, own, verdict in cases:
+            page = {"i": "import numpy as np", "s": given}
+            assert check_exercises.judge_starter(kernel, page, exercise, own) == verdict
+
+
+def test_a_function_passes_where_all_of_its_checks_do(tmp_path):
+    page = {"f": DOUBLE, "one": "assert double(2) == 4", "two": "assert double(3) == 6"}
+    exercise = copies.Exercise("f", "double", ("one", "two"))
+    with Kernel(tmp_path) as kernel:
+        for own, verdict in ((DOUBLE, "passes"), (DOUBLE.replace("2 * x", "x + 2"), "fails")):
+            assert check_exercises.judge_function(kernel, page, exercise, own)[0] == verdict
+
+
+def test_what_does_not_end_fails():
+    def cells(sources, seconds):
+        raise Stopped("it did not end in time")
+
+    kernel, page = SimpleNamespace(cells=cells), {"f": "assert 0"}
+    exercise = copies.Exercise("f", "f", ("f",))
+    own = "def f():\n    while True: pass\n\n\nassert f()"
+    for judge in (check_exercises.judge_function, check_exercises.judge_starter):
+        assert judge(kernel, page, exercise, own) == ("fails", "it did not end in time")
+
+
+def test_a_learners_own_cells_stand_where_they_were_put():
+    nb, copy = notebook_of("x = 1", "# text", "y = 2"), new_notebook()
+    copy.metadata["exercises"] = {"given": {"hint": ""}}
+    first, text, last = (cell.id for cell in nb.cells)
+    a, b, c, hint = (new_code_cell(name, id=name) for name in ("a", "b", "c", "hint"))
+    copy.cells = [a, nb.cells[0], hint, b, c, nb.cells[2], new_markdown_cell("mine")]
+    page = check_exercises.page_of(nb, copy)
+    assert list(page) == ["a", first, "b", "c", text, last] and page[text] == ""
 
 
 def test_loop_without_end_and_dead_kernel_are_failures(page, capsys, monkeypatch):
@@ -441,12 +671,42 @@ def test_bad_input_gets_one_sentence(page, capsys, monkeypatch):
     assert "nothing is written yet" in said("")
     assert "no learner's copy matches NOTEBOOK=77; there are 01_demo" in said("77")
     assert "is no learner's copy" in said(str(path))
+    monkeypatch.chdir(path.parents[1])  # where the page itself has this name
+    assert check_exercises.choose("demo/01_demo.ipynb", folder) == [copy]
+    assert check_exercises.choose("demo\\01", folder) == [copy]
+    path.rename(path.with_name("gone"))
+    assert "is a copy of 01_demo.ipynb, which is no longer there" in said("01")
     copy.write_text('{"cells": 3}', encoding="utf-8")
-    assert "is damaged" in said("01")
+    assert "is damaged" in said("01") and "is damaged" in said("")
     copy.write_text('{"cells": [{}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}')
     assert "without its cells' ids" in said("01")
     copy.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in said("01")
+
+
+def test_the_command_fails_where_one_exercise_fails(page, capsys, monkeypatch):
+    def interrupt(copy):
+        raise KeyboardInterrupt
+
+    def arrow(copy):
+        print("→")
+        return 0
+
+    path, copy = page
+    failing = {"01_demo.ipynb": 1, "02_demo.ipynb": 0}
+    for name in failing:
+        write_copy(path, copy.with_name(name))
+    monkeypatch.setattr(sys, "argv", ["check"])
+    monkeypatch.setattr(check_exercises, "build_folder", lambda: copy.parents[2])
+    monkeypatch.setattr(check_exercises, "check", lambda copy: failing[copy.name])
+    for wanted, status in (("demo", 1), ("01", 1), ("02", 0)):
+        monkeypatch.setenv("NOTEBOOK", wanted)
+        assert check_exercises.main() == status
+    monkeypatch.setattr(check_exercises, "check", interrupt)
+    assert check_exercises.main() == 130 and capsys.readouterr().out == "Interrupted.\n"
+    monkeypatch.setattr(check_exercises, "check", arrow)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert check_exercises.main() == 0  # a terminal without arrows is no failure
 
 
 def test_commands_run_and_names_pass_by_the_environment(tmp_path):
@@ -468,6 +728,68 @@ def test_commands_run_and_names_pass_by_the_environment(tmp_path):
         for exercise in exercises(nbformat.read(ROOT / nb.metadata["exercises"]["notebook"], 4)):
             own = next(cell.source for cell in nb.cells if cell.id == exercise.cell)
             assert exercise.is_starter or "raise NotImplementedError" in own
+
+
+def test_a_kernel_goes_on_from_what_it_ran(tmp_path):
+    def source(name: str, more: str = "pass") -> str:
+        return f"open('log', 'a').write('{name}')\n{more}\nprint('{name}')"
+
+    def ran(*names: str) -> str:
+        (tmp_path / "log").unlink(missing_ok=True)
+        cells = {name: source(name, what.get(name[0], "pass")) for name in names}
+        assert kernel.cells(cells, 60) == names[-1] + "\n"
+        return (tmp_path / "log").read_text()
+
+    what = {"a": "n = []", "b": "m = 1", "c": "k = n", "d": "n.append(3)"}
+    with Kernel(tmp_path) as kernel:
+        assert ran("a", "b", "c") == "abc"
+        assert ran("a", "b", "c") == "c"  # the last one always runs
+        assert ran("a", "b", "c", "d") == "d"
+        assert ran("a", "b", "e") == "abe"  # d had changed what a made
+        assert ran("a", "f") == "f"
+        asked = ("COURSE_PROFILE", "COURSE_HEADLESS", "MPLBACKEND", "TQDM_DISABLE")
+        seen = f"import os, sys\nprint(*map(os.environ.get, {asked}), flush=True)\n"
+        seen += "print('no', file=sys.stderr, flush=True)\nprint('yes')"
+        assert kernel.execute(seen, 60) == "quick 1 Agg 1\nyes\n"
+        kernel.stop()
+        assert ran("a", "g") == "ag"
+    assert kernel.running is None
+
+
+def test_a_kernel_names_the_cell_that_fails_and_stops_in_time(tmp_path):
+    with Kernel(tmp_path) as kernel:
+        with pytest.raises(Failed, match=r"division by zero \(in the line `1 / 0`\)") as caught:
+            kernel.cells({"a": "x = 1", "b": "1 / 0", "c": "x"}, 60)
+        assert (caught.value.cell, caught.value.name) == ("b", "ZeroDivisionError")
+        with pytest.raises(Stopped, match="did not end in time"):
+            kernel.cells({"a": "import time\ntime.sleep(5)"}, 1)
+        assert kernel.execute("print('x' in globals())", 60) == "False\n"  # a fresh one
+        kernel.explains = False
+        with pytest.raises(Failed) as caught:
+            kernel.cells({"a": "1 / 0"}, 60)
+        assert str(caught.value) == ""
+        with pytest.raises(Stopped, match="it ended Python"):
+            kernel.cells({"a": "import os\nos._exit(1)"}, 60)
+
+
+def test_cells_share_their_time_which_begins_when_the_kernel_is_there(tmp_path, monkeypatch):
+    def start():
+        now[0] += 5
+        kernel.running = contextlib.ExitStack()
+        kernel.running.callback(ended.append, True)
+
+    def execute_cell(cell, at):
+        given.append(kernel.client.timeout)
+        now[0] += 1
+
+    kernel, now, given, ended = Kernel(tmp_path), [0.0], [], []
+    kernel.client = SimpleNamespace(nb=new_notebook(), execute_cell=execute_cell)
+    monkeypatch.setattr(kernel, "start", start)
+    monkeypatch.setattr("tools.kernel.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with kernel:
+        kernel.cells({name: name for name in "abcd"}, 3)
+    assert given == [3, 2, 1, 1]  # never 0, which nbclient reads as no limit
+    assert ended == [True]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")

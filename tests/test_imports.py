@@ -15,8 +15,8 @@ from tools.notebook_state import code_of, find_notebooks, imported, module_file
 ORDER = ["shared", *FOLDERS.values()]  # each may import itself and what stands before it
 MAY_IMPORT = {folder: set(ORDER[: n + 1]) for n, folder in enumerate(ORDER)}
 MAY_IMPORT["tools"] = {"shared", "tools"}
-# Imports inside functions, each of a slow library and with its reason beside it.
-INSIDE_FUNCTIONS = 10
+# Imports inside functions, each of a slow library or an extra, with its reason beside it.
+INSIDE_FUNCTIONS = 14
 WORKS_WITHOUT_PACKAGES = "tools.doctor"  # so it may import ours late, too
 SENT_ELSEWHERE = "tools.failure"  # a function that a kernel gets as text, with its imports
 

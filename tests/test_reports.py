@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import re
 import shutil
+import sys
 
 import nbformat
 import pytest
@@ -27,6 +30,11 @@ direction = ">="
 source = "a course"
 """
 FOLDER = "assignment1_perceptron_mlp"
+HANDS_BACK = """
+import shutil, sys, urllib.request
+(made,) = [a.partition("=")[2] for a in sys.argv if a.startswith("--print-to-pdf=")]
+shutil.copyfile(urllib.request.url2pathname(sys.argv[-1].removeprefix("file://")), made)
+"""
 README = """# Names
 <!-- gallery:start -->
 old
@@ -155,7 +163,8 @@ def test_a_report_holds_what_is_tagged_in_order(root):
     assert places == sorted(places)
     for absent in ("hidden", "a warning", "Aside", "not tagged", "Exercises", "blue", "Not the"):
         assert absent not in text
-    assert text.count("### Two layers") == 1 and "### Front" not in text
+    assert text.count("### Two layers") == 1 and "### Front" not in text and "### \n" not in text
+    assert text.startswith(f"{order[0]}\n\n")
     red = (root / "reports" / "figures" / "a1_03_mlp-1.png").read_bytes()
     assert red == base64.b64decode(picture("red"))
     assert len(list((root / "reports" / "figures").iterdir())) == 1
@@ -178,6 +187,53 @@ def test_outputs_that_are_not_of_a_full_run_are_said_to_be_so(root, course):
 def test_a_notebook_without_record_has_no_table_of_figures(root):
     store(root)
     assert "| figure |" not in report(root)
+
+
+def test_each_notebook_has_its_own_chapter(root):
+    """Two notebooks: records, figures and sections of one do not appear in the other's."""
+    second = [
+        markdown("# Two\n\n## Empty"),
+        code("nothing to see"),
+        markdown("## Front"),
+        code("fourth", ["report", "readme"], [shown("green"), shown("white")]),
+        markdown("## Limits\n\n## What we found\n", "report"),
+    ]
+    nb = nbformat.v4.new_notebook(cells=second)
+    nbformat.write(nb, root / FOLDER / "04_cnn.ipynb")
+    text = report(root)
+    one, two = text.split("## [04")
+    assert "| figure |" in one and "| figure |" not in two and "### Front" in two
+    assert "Empty" not in two and "Limits" not in two and "found" not in two
+    folder = root / "reports"
+    names = ["a1_03_mlp-1.png", "a1_04_cnn-1.png"]
+    assert sorted(file.name for file in (folder / "figures").iterdir()) == names
+    assert (folder / "overview.png").read_bytes() == base64.b64decode(picture("green"))
+    assert [file.name for file in (folder / "gallery").iterdir()] == ["a1_03_mlp.png"]
+    shown_first = [png for _, png, _ in reports.tagged_figures("report")]
+    assert shown_first == [base64.b64decode(picture(colour)) for colour in ("red", "green")]
+
+
+def test_the_gallery_has_rows_of_three(root, monkeypatch):
+    paths = [root / FOLDER / f"0{n}_a.ipynb" for n in range(4)]
+    found = [(path, path.name.encode(), 'a "b" c') for path in paths]
+    monkeypatch.setattr(reports, "tagged_figures", lambda tag: found)
+    markup, files = reports.gallery()
+    rows = [re.findall("a1_(.+?).png", row) for row in markup.split("<tr>")[1:]]
+    assert rows == [["00_a", "01_a", "02_a"], ["03_a"]]
+    assert markup.count('alt="a &quot;b&quot; c"') == 4
+    assert list(files.values()) == [path.name.encode() for path in paths]
+
+
+def test_tables_and_sections_of_every_form():
+    assert reports.markdown_table([["a", "b"], ["1\n 2", "|"], ["", 3]]) == (
+        "| a | b |\n|---|---|\n| 1 2 | \\| |\n|  | 3 |"
+    )
+    assert reports.table_of("<table><tr><td>a</td></tr></table>") == "| a |\n|---|"
+    text = "## Aside\n\n1\n\n### Limits\n\n2\n\n## Limits \n3\n\n## What we found\n\n## End"
+    assert list(reports.closing_sections(text)) == [("Limits", "3")]
+    assert reports.last_heading("# A\n\n## B c \n\nd") == "B c" and not reports.last_heading("d")
+    assert reports.seconds_in_words({"seconds": []}) == ""
+    assert reports.seconds_in_words({"seconds": [1, 2, 6.7]}) == "3.23"
 
 
 def test_the_readme_gets_table_gallery_and_front_figure(root):
@@ -216,11 +272,13 @@ def test_whatever_differs_from_its_source_is_stale(root, capsys):
 
 def test_a_picture_that_nobody_shows_any_more_is_removed(root, capsys):
     reports.main(["--write"])
-    left = root / "reports" / "gallery" / "a1_09_gone.png"
-    left.write_bytes(b"x")
-    assert stale(root, capsys) == ["reports/gallery/a1_09_gone.png"]
+    gone = [f"reports/{name}/a1_09_gone.png" for name in ("figures", "gallery")]
+    for name in gone:
+        (root / name).write_bytes(b"x")
+    assert stale(root, capsys) == gone
     reports.main(["--write"])
-    assert not left.exists() and (root / "reports" / "gallery" / "a1_03_mlp.png").exists()
+    assert not any((root / name).exists() for name in gone)
+    assert (root / "reports" / "gallery" / "a1_03_mlp.png").exists()
 
 
 def test_a_folder_without_notebooks_has_no_report(root):
@@ -229,9 +287,10 @@ def test_a_folder_without_notebooks_has_no_report(root):
     assert not (root / "reports" / "cw_vae_dcgan.md").exists()
 
 
+@pytest.mark.parametrize("end", ["start", "end"])
 @pytest.mark.parametrize("name", ["gallery", "results"])
-def test_a_readme_without_its_marks_is_named(root, name):
-    text = README.replace(f"<!-- {name}:end -->", "")
+def test_a_readme_without_its_marks_is_named(root, name, end):
+    text = README.replace(f"<!-- {name}:{end} -->", "")
     (root / "README.md").write_text(text, "utf-8")
     with pytest.raises(ValueError, match=rf"README\.md needs the lines <!-- {name}:start"):
         reports.main(["--write"])
@@ -249,6 +308,21 @@ def test_without_a_browser_pdf_says_so(root, monkeypatch, capsys):
     assert "No Chromium" in capsys.readouterr().out
 
 
+def test_the_first_browser_that_is_there_is_started_unseen(monkeypatch):
+    there = {"google-chrome": "/bin/google-chrome", "chromium-browser": "/bin/chromium"}
+    monkeypatch.setattr(shutil, "which", there.get)
+    for user, alone in ((1000, False), (0, True)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user, raising=False)
+        program, *options = reports.chromium()
+        assert program == "/bin/chromium" and "--headless" in options
+        assert "--disable-background-networking" in options
+        assert ("--no-sandbox" in options) is alone  # else Chromium does not start
+    monkeypatch.delattr(os, "geteuid")  # as on Windows
+    assert "--no-sandbox" not in reports.chromium()
+    there.clear()
+    assert reports.chromium() is None
+
+
 def test_a_browser_that_prints_nothing_is_named(root, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "build"))
     reports.main(["--write"])
@@ -256,6 +330,21 @@ def test_a_browser_that_prints_nothing_is_named(root, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=f"true made no PDF of {FOLDER}.md"):
         reports.main(["--pdf"])
     assert not list((tmp_path / "build").rglob("*.pdf"))
+
+
+def test_a_printed_report_finds_its_figures(root, tmp_path, monkeypatch, capsys):
+    """A browser that hands its page back, for machines without one."""
+    monkeypatch.setenv("COURSE_BUILD", str(tmp_path / "build"))
+    report(root)
+    file = root / "reports" / f"{FOLDER}.md"
+    file.write_text(file.read_text("utf-8") + "\n![a](data:image/png;base64,abc)\n", "utf-8")
+    monkeypatch.setattr(reports, "chromium", lambda: [sys.executable, "-c", HANDS_BACK])
+    assert reports.main(["--pdf"]) == 0
+    pdf = tmp_path / "build" / "reports" / f"{FOLDER}.pdf"
+    assert capsys.readouterr().out == f"{pdf}\n"
+    figure = root / "reports" / "figures" / "a1_03_mlp-1.png"
+    sources = re.findall('<img [^>]*src="(.+?)"', pdf.read_text("utf-8"))
+    assert sources == [figure.as_uri(), "data:image/png;base64,abc"]
 
 
 @pytest.mark.skipif(reports.chromium() is None, reason="no Chromium here to print with")

@@ -90,6 +90,7 @@ def test_smaller_is_better_where_the_target_says_so(root, capsys):
     printed = capsys.readouterr().out
     assert "ok   a1_03.seconds" in printed and "20 (n = 1) · goal ≤ 20 reached\n" in printed
     assert "· goal ≥ 0.98 reached · published 0.985 reached\n" in printed
+    assert printed.endswith("\n2 of 2 targets reached, or missed for a stated reason\n")
     store(root, measured(), measured(SECONDS, 21))
     assert results.main(["check"]) == 1
     printed = capsys.readouterr().out
@@ -137,6 +138,16 @@ def test_one_place_is_named_once_and_several_beside_each_figure(root):
         "Measured in the full profile on: <sup>a</sup> a laptop, threads: 1; "
         "<sup>b</sup> a laptop, threads: 2."
     )
+
+
+def test_many_places_are_named_in_order(root, monkeypatch):
+    target = {"id": "a", "notebook": "a/01.ipynb", "figure": "", "source": ""}
+    target |= {"goal": 1, "direction": ">="}
+    rows = [None, *(measured(threads=n) for n in (6, 4, 2, 1, 3, 5))]
+    monkeypatch.setattr(results, "targets_and_records", lambda: [(target, row) for row in rows])
+    none, *lines = lines_of(root)[2:9]
+    assert "| no record |" in none
+    assert [line.split("<sup>")[1][0] for line in lines] == [*"fdbace"]
 
 
 def test_a_command_is_needed(root):

@@ -21,6 +21,7 @@ from PIL import Image
 from tools import cards, notebook_state, page, results, site
 from tools.notebook_state import ROOT, find_notebooks
 
+MATHJAX = site.mathjax
 DEFAULT_ALT = page.alternative(new_notebook(cells=[new_code_cell("")]), 0)
 
 
@@ -95,6 +96,17 @@ def test_headings_have_anchors_of_their_own():
     assert anchors == ["The-loss", "Is-w-<-1?", "The-loss-2", 'a-&-"b"']
     assert Page(text).ids == anchors and not Page(text).odd
     assert [link for link in Page(text).links] == [f"#{anchor}" for anchor in anchors]
+    page.to_html("## The loss\n\n## <b></b>\n\n## <i></i>", renderer)
+    later = [heading["anchor"] for heading in renderer.headings[4:]]
+    assert later == ["The-loss-3", "section", "section-2"]
+
+
+def test_markup_becomes_plain_text_on_one_line():
+    markup = "<h4>a\n*b*</h4><ul><li>c</li><li>1 &lt; 2</li></ul><td>3</td><td>\\(4\\)</td>"
+    assert page.plain(markup) == "a *b* c 1 < 2 3 4"
+    assert page.inline("Figure: *two*\n") == "Figure: <em>two</em>"
+    assert 'class="caption"' in page.to_html("*Figure: two*\n\nmore").partition("</p>")[0]
+    assert 'class="caption"' not in page.to_html("A *Figure: two*")
 
 
 def test_links_lead_to_pages_or_nowhere(tmp_path):
@@ -106,6 +118,7 @@ def test_links_lead_to_pages_or_nowhere(tmp_path):
         f"../{tmp_path.name}/02_b.ipynb": f"../{tmp_path.name}/02_b.html",
         "#The-loss": "#The-loss",
         "https://example.org/02_b.ipynb": "https://example.org/02_b.ipynb",
+        "//example.org/02_b.ipynb": "//example.org/02_b.ipynb",
         "module.py": None,
         "03_gone.ipynb": None,
     }
@@ -124,7 +137,8 @@ def test_links_lead_to_pages_or_nowhere(tmp_path):
         ("a < b & c", "a < b & c"),
         ("\\tfrac12", "…"),
         ("\\sqrt{a + b}", "…"),
-        ("s (g_j - g) + a + b + c + d + e + f", "…"),
+        (25 * "a", 25 * "a"),
+        (26 * "a", "…"),
     ],
 )
 def test_the_search_shows_formulas_in_letters(latex, text):
@@ -175,6 +189,39 @@ def test_figures_become_files_with_size_and_description(tmp_path):
     )
 
 
+def test_a_photograph_keeps_its_kind_and_a_thumbnail_is_small(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 500), "red").save(file, "JPEG")
+    data = {"image/jpeg": base64.b64encode(file.getvalue()).decode("ascii")}
+    cell = new_code_cell("", outputs=[new_output("display_data", data)])
+    made = page.write_page(notebook_of(cell), tmp_path / "01.html", ROOT, **facts())
+    (image,) = Page((tmp_path / "01.html").read_text(encoding="utf-8")).images
+    assert (image["src"], image["width"], image["height"]) == ("01/figure-1.jpg", "2000", "500")
+    assert (tmp_path / image["src"]).read_bytes() == file.getvalue()
+    assert Image.open(tmp_path / made["thumbnail"]).size == (720, 180)
+    page.write_page(notebook_of(), tmp_path / "01.html", ROOT, **facts())
+    assert list(tmp_path.iterdir()) == [tmp_path / "01.html"]  # old figures are gone
+
+
+def test_a_page_has_its_contents_and_escaped_facts(tmp_path):
+    nb = notebook_of("## Two\n\n### *Three*\n\n#### Four")
+    card = facts()["card"] | {"folder": "a < b"}
+    page.write_page(nb, tmp_path / "01.html", ROOT, **facts() | {"card": card})
+    text = (tmp_path / "01.html").read_text(encoding="utf-8")
+    (contents,) = re.findall('<nav class="contents".*?</nav>', text, re.DOTALL)
+    assert Page(contents).links == ["#Two", "#Three"] and "<em>Three</em>" in contents
+    assert "a &lt; b · 01" in text
+
+
+def test_the_search_gets_prose_and_names():
+    nb = new_notebook(cells=[new_markdown_cell("Nowhere"), new_code_cell("def lost(): 1")])
+    nb.cells += [new_markdown_cell("# The *loss*\n\nIf $\\gamma < 1$ & *so*.\n\n## Then")]
+    nb.cells += [new_code_cell("def f(x):\n    def g(): 1\n\n\nclass Net(A):\n    x = 1")]
+    nb.cells += [new_markdown_cell("End.")]
+    found = page.sections(nb, page.Renderer(ROOT))
+    assert found == [["The-loss", "The loss", "If γ < 1 & so."], ["Then", "Then", "f Net End."]]
+
+
 def test_the_best_figure_is_tagged_or_full():
     thin, full, red = png("white"), png("black"), png("red")
 
@@ -209,6 +256,7 @@ def test_pictures_of_the_text_are_in_the_page(tmp_path):
         ("# @title Set-up: does nothing\nimport os\nprint(1)", True, "Set-up: does nothing"),
         ("import os\nfrom pathlib import Path", False, "Imports"),
         ("import a\nimport b\nimport c\n\nRUN = choose_profile()", False, "Imports and settings"),
+        ("import a\nimport b\nx = 1\nimport c", False, ""),
         ("from spiral import gradient\n\nx = gradient(1)", False, ""),
         ("x = 1", False, ""),
         ("# nothing yet", False, ""),
@@ -265,12 +313,13 @@ FOUND = "## What we found\n\n- **One** thing\n  is $x$.\n- Another."
 
 def test_the_readme_asks_and_answers(tmp_path):
     path = tmp_path / "01_a.ipynb"
-    nb = notebook_of("## Idea\n\n- no answer", FOUND)
+    title = "# Is it so?\n\nWe shall see.\n\nMore."
+    nb = notebook_of("## Idea\n\n- no answer", FOUND, title=title)
     asked, answered = cards.question_and_answer(nb, path)
     assert asked == "We shall see."
     assert answered == '<strong>One</strong> thing\nis <span class="math">\\(x\\)</span>.'
     apart = notebook_of(
-        "## What we found", new_code_cell("1"), "In full:\n\n- **One** thing\n\nEnd."
+        "## What we found", new_code_cell("- 1"), "In full:\n\n- **One** thing\n\nEnd."
     )
     assert cards.question_and_answer(apart, path)[1] == "<strong>One</strong> thing"
     assert cards.question_and_answer(notebook_of("- no"), path) == ("We shall see.", "")
@@ -306,6 +355,13 @@ def test_figures_stand_beside_goal_and_published_figure(monkeypatch):
     }
     assert second["compared"] == [("goal", "≤ 0.4", False)] and second["why"] == ""
     assert cards.figures_of("other") == []
+    missed = accuracy | {"goal": 0.4, "published": 0.6}
+    monkeypatch.setattr(cards, "targets_and_records", lambda: [(missed, row)])
+    (third,) = cards.figures_of("demo/01.ipynb")
+    assert third["compared"] == [("published", "0.6", False), ("goal", "≥ 0.4", True)]
+    assert third["why"] == ""
+    one = "In the full profile, 0 of 1 goals reached."
+    assert cards.tally([{"figures": [second]}]) == one
     both = [{"figures": [first, second]}]
     told = "In the full profile, 0 of 2 goals reached and 1 of 1 published figures reached."
     assert cards.tally(both) == told and cards.tally([]) == ""
@@ -375,6 +431,10 @@ def test_a_site_of_stored_outputs(small):
     assert "<h1>Small</h1>" in text and "A small collection." in text and "3 notebooks." in text
     assert text.index("First") < text.index("Second") < text.index("Third")
     assert "full profile" in text and "3.0 s" in text and "not run" in text
+    assert ">demo</h2>" in text
+    assert rows["demo/02_b.ipynb"]["thumbnail"] == "demo/02_b/thumbnail.png"
+    assert rows["demo/03_c.ipynb"]["seconds"] is None
+    assert 'content="Second"' in (build / "demo" / "02_b.html").read_text(encoding="utf-8")
     assert neighbours_of(build, "01_a") == ["../demo/02_b.html"]
     assert neighbours_of(build, "02_b") == ["../demo/01_a.html", "../demo/03_c.html"]
     assert neighbours_of(build, "03_c") == ["../demo/02_b.html"]
@@ -392,11 +452,56 @@ def search_data(build: Path) -> list:
     return json.loads(text.removeprefix("const SEARCH_DATA = ").removesuffix(";\n"))
 
 
+def test_what_stands_already_is_not_written_again(small, monkeypatch):
+    build = small / "out"
+    rows = site.build_site(build)
+    names = {file.name for file in (build / "assets").iterdir()}
+    assert names == {"style.css", "search.js", "search-data.js", "mathjax.js"}
+    pages = [*sorted((build / "demo").glob("*.html")), build / "assets" / "mathjax.js"]
+    before = [file.stat().st_mtime_ns for file in pages]
+    site.write_site(rows, build)
+    assert [file.stat().st_mtime_ns for file in pages] == before
+    assert pages[1].read_text(encoding="utf-8").count(site.NEIGHBOURS[1]) == 1
+    pages[2].unlink()
+    monkeypatch.setattr(site, "mathjax", lambda: b"// a new version")
+    site.write_site(rows, build)
+    assert neighbours_of(build, "02_b") == ["../demo/01_a.html"]
+    assert pages[-1].read_bytes() == b"// a new version"
+    assert neighbours_of(build, "01_a") == ["../demo/02_b.html"]
+
+
+def test_a_page_is_up_to_date_where_nothing_that_makes_it_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "TEMPLATES", tmp_path / "templates")
+    files = [tmp_path / name for name in ("01.ipynb", "templates/page.j2", "page.py")]
+    site.TEMPLATES.mkdir()
+    for file in files:
+        file.write_text("old", encoding="utf-8")
+    seen = {site.digest(files[0])}
+    for count, file in enumerate(files, 2):
+        file.write_text("new", encoding="utf-8")
+        seen.add(site.digest(files[0]))
+        assert len(seen) == count, file
+
+
+def test_a_stored_row_names_profile_time_and_data(monkeypatch):
+    nb = new_notebook(metadata={"course": {"profile": "full", "seconds": 3}})
+    monkeypatch.setattr(site, "evidence", lambda path: [{"data": "MNIST"}, {"data": "moons"}])
+    row = {"profile": "full", "seconds": 3, "error": "", "data": "MNIST", "headline": ""}
+    assert site.stored_row(nb, Path("01_a.ipynb")) == row
+
+
 def test_a_site_is_built_anew_and_nothing_else_is_removed(small):
     build = small / "out"
+    build.mkdir()
     site.build_site(build)
+    assert "demo · 01_a" in (build / "demo" / "01_a.html").read_text(encoding="utf-8")
     (small / "demo" / "02_b.ipynb").unlink()
+    (small / "demo" / "README.md").write_text("# Part one\n\nIt begins.\n", encoding="utf-8")
+    (small / "README.md").unlink()
     site.build_site(build)
+    assert "Part one · 01_a" in (build / "demo" / "01_a.html").read_text(encoding="utf-8")
+    text = index_of(build)
+    assert ">Part one</h2>" in text and "It begins." in text and "<h1>Notebooks</h1>" in text
     assert not list(build.rglob("02_b*")) and "Second" not in index_of(build)
     assert neighbours_of(build, "01_a") == ["../demo/03_c.html"]
     precious = small / "precious" / "thesis.tex"
@@ -418,6 +523,7 @@ def test_the_command_says_what_stands_and_what_failed(small, monkeypatch, capsys
     assert f"2 of 3 notebooks: {small / 'out' / 'index.html'}" in printed
     assert ">1 failed</span>" in index_of(small / "out")
     assert neighbours_of(small / "out", "01_a") == ["../demo/03_c.html"]
+    assert [text[0] for text in search_data(small / "out")] == ["demo/01_a.html", "demo/03_c.html"]
     assert not list((small / "out" / "demo").glob("02_b*"))
     monkeypatch.setattr("sys.argv", ["site", f"--build={small}"])
     assert site.main() == 1
@@ -432,7 +538,21 @@ def test_an_empty_notebook_has_its_page_too(small):
     assert "3 notebooks." in index_of(small / "out")
 
 
+def test_the_command_builds_into_the_build_folder(small, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_BUILD", str(small / "build"))
+    monkeypatch.setattr("sys.argv", ["site"])
+    assert site.main() == 0
+    index = small / "build" / "site" / "index.html"
+    assert capsys.readouterr().out == f"3 of 3 notebooks: {index}\n" and index.exists()
+    monkeypatch.setattr(site, "MATHJAX", ("no-such-package", "tex.js"))
+    monkeypatch.setattr(site, "mathjax", MATHJAX)
+    assert site.main() == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("The site cannot be built: FileNotFoundError: no-such-package is not")
+
+
 def test_without_mathjax_it_says_what_to_install(monkeypatch):
+    assert len(site.mathjax()) > 1_000_000
     monkeypatch.setattr(site, "MATHJAX", ("no-such-package", "tex.js"))
     with pytest.raises(FileNotFoundError, match=r"no-such-package is not installed; requirements"):
         site.mathjax()
@@ -448,8 +568,9 @@ def test_a_run_shows_all_others_as_they_are_stored(small):
         "headline": "loss 1",
         "error": "",
     }
-    rows = {"demo/01_a.ipynb": site.add_page(nb, path, build, row)}
-    rows = site.with_stored(rows, build)
+    run = {"demo/01_a.ipynb": site.add_page(nb, path, build, row)}
+    rows = site.with_stored(run, build)
+    assert list(run) == ["demo/01_a.ipynb"]
     assert list(rows) == ["demo/01_a.ipynb", "demo/02_b.ipynb"]  # 03_c holds no outputs
     site.write_site(rows, build)
     text = index_of(build)
@@ -474,10 +595,11 @@ def test_a_run_shows_all_others_as_they_are_stored(small):
 def test_a_failed_run_has_its_page_and_a_failed_page_leaves_none(small, monkeypatch):
     build, path = small / "out", small / "demo" / "01_a.ipynb"
     nb = nbformat.read(path, 4)
-    row = {"profile": "quick", "seconds": 0.5, "data": "", "headline": "", "error": "cell 2: E: no"}
+    row = {"profile": "quick", "seconds": 0.0, "data": "", "headline": "", "error": "cell 2: E: no"}
     made = site.add_page(nb, path, build, row)
     assert made["error"] == "cell 2: E: no" and made["page"] == "demo/01_a.html"
-    assert "failed: cell 2: E: no" in (build / made["page"]).read_text(encoding="utf-8")
+    text = (build / made["page"]).read_text(encoding="utf-8")
+    assert "failed: cell 2: E: no" in text and "0.0 s" in text
 
     def fails(*arguments):
         raise OSError(28, "No space left on device")

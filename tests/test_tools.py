@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import errno
 import io
@@ -233,7 +234,20 @@ def test_quotation_is_filled_in_from_stubs(project, notebook):
     assert sync_cells.sync(notebook, False, project) == []
 
 
+def test_a_constant_after_a_function_stands_apart(project):
+    source = "# from layers.py\ndef double(): ...\nSCALE = 0"
+    wanted = sync_cells.quoted(source, project / "demo", project)
+    assert wanted.endswith("return SCALE * x  # here\n\n\n# how much\nSCALE = 2")
+
+
+def test_definitions_of_every_form_have_their_names():
+    (node,) = ast.parse("a, (b, *c) = d[e].f = 1").body
+    assert sync_cells.names_of(node) == ["a", "b", "c"]
+    assert sync_cells.definitions("# top\nx = 1\n# end") == {"x": "# top\nx = 1"}
+
+
 def test_equal_cells_leave_the_file_alone(project, notebook):
+    notebook.write_text(json.dumps(json.loads(notebook.read_text("utf-8")), indent=2), "utf-8")
     before = notebook.read_bytes()
     assert sync_cells.sync(notebook, True, project) == []
     assert notebook.read_bytes() == before
@@ -245,7 +259,32 @@ def test_changed_quotation_is_named_with_a_diff(project, notebook):
     save(nb, notebook)
     (problem,) = sync_cells.sync(notebook, False, project)
     assert problem.startswith("01_demo.ipynb, cell 4: double differs from layers.py")
-    assert "-    return SCALE + x" in problem and "+    return SCALE * x" in problem
+    lines = [line.strip() for line in problem.split("\n")]
+    assert lines[1:] == ["-    return SCALE + x  # here", "+    return SCALE * x  # here"]
+
+
+def test_every_quotation_that_differs_is_named(project, notebook):
+    nb = nbformat.read(notebook, 4)
+    blank = new_code_cell(QUOTED.replace("size = 3", "\n    size = 3"))
+    long = new_code_cell("# from layers.py\nclass Net:\n" + "    x = 1\n" * 20)
+    nb.cells[3:4] = [new_code_cell("# from gone.py\nx = 1"), blank, long]
+    save(nb, notebook)
+    first, second, third = sync_cells.sync(notebook, False, project)
+    assert first == "01_demo.ipynb, cell 4: there is no gone.py"
+    assert second.startswith("01_demo.ipynb, cell 5: Net differs from layers.py")
+    assert third.startswith("01_demo.ipynb, cell 6: Net differs") and len(third.split("\n")) == 7
+    nb.cells[3:6] = [new_code_cell(QUOTED.replace("2\n", "2\n\n"))]
+    save(nb, notebook)
+    (problem,) = sync_cells.sync(notebook, False, project)
+    assert problem.startswith("01_demo.ipynb, cell 4: the spacing differs from layers.py")
+
+
+def test_only_the_notebooks_named_are_compared(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(sync_cells, "sync", lambda path, write: seen.append((path, write)) or [])
+    monkeypatch.setattr(sys, "argv", ["sync_cells", "--write", str(tmp_path / "a.ipynb")])
+    assert sync_cells.main() == 0 and seen == [(tmp_path / "a.ipynb", True)]
+    assert capsys.readouterr().out == "Set-up and quoted cells of 1 notebooks agree.\n"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +331,7 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
         assert problem == "01_demo.ipynb: its first code cell is not tools/setup_cell.py, folded"
         assert notebook.read_bytes() == before
         assert sync_cells.sync(notebook, True, project) == []
+        assert notebook.read_text(encoding="utf-8").endswith("}\n")
         nb = nbformat.read(notebook, 4)
         assert [cell.cell_type for cell in nb.cells] == ["markdown"] + 4 * ["code"]
         assert nb.cells[1].source == SETUP and is_setup(SETUP)
@@ -308,6 +348,12 @@ def test_the_set_up_cell_is_written_folded(project, notebook):
 def test_an_unfolded_set_up_cell_is_named(project, notebook):
     nb = nbformat.read(notebook, 4)
     nb.cells[1].metadata.pop("cellView")
+    save(nb, notebook)
+    assert len(sync_cells.sync(notebook, False, project)) == 1
+    nb.cells[1].metadata.update(sync_cells.FOLDED)
+    save(nb, notebook)
+    assert sync_cells.sync(notebook, False, project) == []
+    nb.cells[1].source += "\n# an old one"
     save(nb, notebook)
     assert len(sync_cells.sync(notebook, False, project)) == 1
 
@@ -352,7 +398,7 @@ REFUSALS = {
     "KB, more than 800": _output(output_type="stream", name="stdout", text="x" * 800_001),
     "kernelspec is not python3": lambda nb: nb.metadata["kernelspec"].update(name="mine"),
     "no cell is tagged": _edit_last(lambda cell: cell.metadata.pop("tags")),
-    "41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
+    "cell 5: 41 lines, more than 40": _edit_last(lambda cell: cell.update(source="x = 1\n" * 41)),
     "cell 5: an exercise without a check": _edit_last(
         lambda cell: cell.metadata["tags"].append("exercise")
     ),
@@ -390,10 +436,11 @@ def test_long_prose_forty_lines_and_an_empty_cell_are_allowed(project, notebook)
     assert list(check_notebooks.problems(notebook)) == []
 
 
-def test_a_run_out_of_order_is_said_once(notebook):
+@pytest.mark.parametrize("counts", [(2, 3, 4, 5), (2, 1, 3, 4)])
+def test_a_run_out_of_order_is_said_once(notebook, counts):
     nb = nbformat.read(notebook, 4)
-    for cell in nb.cells[1:]:
-        cell.execution_count += 1
+    for cell, count in zip(nb.cells[1:], counts, strict=True):
+        cell.execution_count = count
     save(nb, notebook)
     assert list(check_notebooks.problems(notebook)) == [
         "not run in order from a fresh kernel: code cell 1 has count 2"
@@ -591,15 +638,20 @@ def test_run_goes_on_after_a_failure_and_names_it(project):
 
 def test_a_kernel_gives_figures_and_no_traces_of_earlier_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("OF_OURS", "also")
     prints = "print(1, flush=True)\nprint(2, flush=True)"
     draws = "import matplotlib.pyplot as plt\nfrom tqdm import tqdm\n\nplt.plot([*tqdm([1, 2])]);"
-    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws)])
+    names = ["COURSE_HEADLESS", "COURSE_PROFILE", "OF_OURS"]
+    asks = f"import os\nprint(*map(os.environ.get, {names}))"
+    nb = new_notebook(cells=[new_code_cell(source) for source in (prints, draws, asks)])
     nb.metadata["widgets"] = {"state": {}}
     nb.cells[0].metadata["execution"] = {"iopub.execute_input": "2020-01-01T00:00:00Z"}
     assert run_notebooks.execute(nb, tmp_path, "quick", "label") == ""
     assert [output.text for output in nb.cells[0].outputs] == ["1\n2\n"]
     assert ["image/png" in output.data for output in nb.cells[1].outputs] == [True]
-    assert [cell.metadata for cell in nb.cells] == [{}, {}] and "widgets" not in nb.metadata
+    assert [output.text for output in nb.cells[2].outputs] == ["1 quick also\n"]
+    assert [cell.execution_count for cell in nb.cells] == [1, 2, 3]
+    assert [cell.metadata for cell in nb.cells] == 3 * [{}] and "widgets" not in nb.metadata
 
 
 def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
@@ -609,6 +661,15 @@ def test_cells_after_a_failure_lose_their_old_outputs(tmp_path):
     problem = run_notebooks.execute(nb, tmp_path, "quick", "label")
     assert problem == "cell 2: ZeroDivisionError: division by zero"
     assert (nb.cells[2].outputs, nb.cells[2].execution_count) == ([], None)
+
+
+def test_a_kernel_that_does_not_start_is_a_failure(tmp_path, monkeypatch):
+    def no_kernel(client, env):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(run_notebooks.NotebookClient, "setup_kernel", no_kernel)
+    problem = run_notebooks.execute(new_notebook(), tmp_path, "quick", "label")
+    assert problem == "cell 0: RuntimeError: no kernel"
 
 
 def test_an_interrupted_cell_ends_the_command(tmp_path):
@@ -630,20 +691,39 @@ def test_a_run_is_kept_with_its_modules_and_small_figures(project, notebook, mon
         nb.cells[-1].outputs = [new_output("display_data", data)]
         return ""
 
-    staged = [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+    def staged(path, profile):
+        assert (path, profile) == (notebook, "quick")
+        return [dict(id="a1_01.b", unit="s", mean=2.0, std=0, n=1, data="moons")]
+
+    cleared = []
     monkeypatch.setattr(run_notebooks, "execute", draw)
-    monkeypatch.setattr(run_notebooks, "clear_staged", lambda path, profile: None)
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: staged)
+    monkeypatch.setattr(run_notebooks, "clear_staged", lambda *of: cleared.append(of))
+    monkeypatch.setattr(run_notebooks, "staged_records", staged)
     monkeypatch.setattr(run_notebooks.state, "module_hashes", lambda nb: {"demo/layers.py": "1"})
     monkeypatch.setattr(cards, "ROOT", project)
+    before = notebook.read_bytes()
+    run_notebooks.run(notebook, "quick", False, project / "build", "[1/1]")
+    assert notebook.read_bytes() == before and cleared == [(notebook, "quick")]
     row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
     assert (row["error"], row["page"], row["data"]) == ("", "demo/01_demo.html", "moons")
+    assert row["seconds"] == round(row["seconds"], 1)
     assert row["headline"] == "b 2 ± 0 s (n = 1)"
     nb = nbformat.read(notebook, 4)
     assert nb.metadata["course"]["modules"] == {"demo/layers.py": "1"}
+    assert nb.metadata["course"]["profile"] == "quick"
     assert nb.metadata["course"]["code"] == code_hash(code_of(nb))
     picture = base64.b64decode(nb.cells[-1].outputs[0].data["image/png"])
     assert Image.open(io.BytesIO(picture)).mode == "P"
+
+    # but not where it failed, nor where the file changed meanwhile
+    before = notebook.read_bytes()
+    monkeypatch.setattr(run_notebooks, "execute", lambda *of: "cell 2: no")
+    row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
+    assert row["error"] == "cell 2: no" and notebook.read_bytes() == before
+    changed = before + b" "
+    monkeypatch.setattr(run_notebooks, "execute", lambda *of: notebook.write_bytes(changed) * "")
+    row = run_notebooks.run(notebook, "quick", True, project / "build", "[1/1]")
+    assert "changed while it ran" in row["error"] and notebook.read_bytes() == changed
 
 
 def test_headline_is_the_first_target_or_any_record(monkeypatch):
@@ -701,13 +781,6 @@ def test_evidence_moves_only_together_with_its_notebook(project):
     assert (edited.read_bytes()[:-1], recorded("04_edited")) == before["04_edited"]
     assert not list(project.rglob("*.part"))
 
-    # no evidence from quick runs, nor from those that are not kept
-    evidence = stored("01_demo")
-    assert run_tool(project, "run_notebooks", "--profile=full", ONLY="01").returncode == 0
-    assert stored("01_demo") == evidence
-    assert run_tool(project, "run_notebooks", "--in-place", ONLY="01").returncode == 0
-    assert recorded("01_demo") == evidence[1]
-
 
 def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
     old, gone, new = tmp_path / "old", tmp_path / "gone", tmp_path / "folder" / "new"
@@ -727,20 +800,31 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
             write_together({gone: None, old: "3", new: "4"})
     assert (old.read_text(), gone.read_text()) == ("1", "2")
     assert sorted(tmp_path.rglob("*")) == [new.parent, gone, old]
+    other = tmp_path / "another name of the old one"
+    os.link(old, other)
     write_together({gone: None, tmp_path / "never": None, old: "3", new: "é\n"})
+    assert other.read_text() == "1"  # the file is replaced, not written over
+    other.unlink()
     assert old.read_text() == "3" and new.read_bytes() == "é\n".encode()
     assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
 
 
 def test_a_notebook_is_written_after_its_evidence(notebook, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: [{"id": "a"}])
+    monkeypatch.setattr(run_notebooks, "staged_records", lambda path, profile: rows)
     monkeypatch.setattr(run_notebooks, "evidence_file", lambda path: tmp_path / "a.json")
     monkeypatch.setattr(run_notebooks.state, "write_together", lambda files: written.append(files))
     nb = nbformat.read(notebook, 4)
+    rows = [{"id": "b"}, {"id": "a é"}]
     assert run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full") == ""
     assert list(written[0]) == [tmp_path / "a.json", notebook]
     assert all(text.endswith(("}\n", "]\n")) for text in written[0].values())
+    evidence = written[0][tmp_path / "a.json"]
+    assert json.loads(evidence) == rows[::-1] and "é" in evidence
+    rows.clear()
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "full")
+    run_notebooks.keep(nb, notebook, notebook.read_bytes(), "quick")
+    assert written[1][tmp_path / "a.json"] is None and list(written[2]) == [notebook]
 
 
 def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
@@ -749,6 +833,8 @@ def test_a_run_that_cannot_be_kept_says_so(project, notebook, monkeypatch):
 
     monkeypatch.setattr(run_notebooks.state, "write_together", no_space)
     nb, before = nbformat.read(notebook, 4), notebook.read_bytes()
+    problem = run_notebooks.keep(nb, notebook, before + b" ", "quick")
+    assert problem == "the file changed while it ran and was left alone; run it again"
     problem = run_notebooks.keep(nb, notebook, before, "quick")
     assert problem == "the run cannot be kept: OSError: [Errno 28] No space left on device"
 
@@ -787,21 +873,29 @@ def test_a_full_disk_is_said(project):
     assert (project / "build" / "index.html").exists() and not list(project.rglob("*.part"))
 
 
-def test_a_damaged_list_of_runs_starts_afresh(project):
-    store = project / "build" / "runs.json"
-    add(project, "01_demo", "x = 1")
-    assert run_tool(project, "run_notebooks", "--only", "01").returncode == 0
-    add(project, "02_other", "x = 1")
-    assert run_tool(project, "run_notebooks", ONLY="02").returncode == 0
-    assert sorted(json.loads(store.read_text())) == ["demo/01_demo.ipynb", "demo/02_other.ipynb"]
+def test_a_damaged_list_of_runs_starts_afresh(tmp_path, capsys):
+    store = tmp_path / "runs.json"
+    assert run_notebooks.earlier_rows(store) == {}
+    rows = {"demo/01.ipynb": {"sections": []}, "demo/02.ipynb": {"title": "of an older version"}}
+    run_notebooks.write_rows(rows, tmp_path)
+    assert run_notebooks.earlier_rows(store) == {"demo/01.ipynb": {"sections": []}}
+    assert capsys.readouterr().out == ""
     store.write_text(store.read_text()[:-9])
-    done = run_tool(project, "run_notebooks", ONLY="02")
-    assert done.returncode == 0 and "runs.json is damaged; the index starts afresh" in done.stdout
-    assert sorted(json.loads(store.read_text())) == ["demo/02_other.ipynb"]
-    store.write_text(json.dumps({"demo/03_gone.ipynb": {}}))
-    assert run_tool(project, "run_notebooks", "--only=02", ONLY="01").returncode == 0
-    index = (project / "build" / "index.html").read_text(encoding="utf-8")
-    assert "1 notebook." in index and "failed" not in index and "03_gone" not in index
+    assert run_notebooks.earlier_rows(store) == {}
+    assert capsys.readouterr().out == f"{store} is damaged; the index starts afresh.\n"
+
+
+def test_a_run_is_due_after_a_failure_or_a_change(notebook, tmp_path, monkeypatch):
+    def due(**changes):
+        return run_notebooks.is_due(notebook, "quick", row | changes, tmp_path)
+
+    monkeypatch.setattr(run_notebooks, "made_from", lambda code, profile: "1")
+    row = {"page": "demo.html", "error": "", "made_from": "1"}
+    assert due()  # its page is no longer there
+    (tmp_path / "demo.html").touch()
+    assert not due()
+    assert due(error="cell 2: no") and due(made_from="2") and due(page="")
+    assert run_notebooks.is_due(notebook, "quick", {}, tmp_path)
 
 
 def test_a_second_run_does_only_what_is_due(project):
@@ -819,20 +913,32 @@ def test_a_second_run_does_only_what_is_due(project):
     add(project, "02_fails", "x = 1")
     (project / "demo" / "layers.py").write_text("def cache():\n    return 2\n", encoding="utf-8")
     assert due() == ["01_demo", "02_fails"]
-    (project / "build" / "demo" / "03_other.html").unlink()
-    assert due() == ["03_other"]
-    data = project / "data" / "tinyshakespeare"
-    data.mkdir(parents=True)
-    (data / "input.txt").touch()  # other data may give other results
-    assert len(due()) == 3
-    assert due() == []
-    text = notebook_text(project, "03_other").replace("Is it so?", "Is it not so?")
-    (project / "demo" / "03_other.ipynb").write_text(text, encoding="utf-8")
-    assert due() == ["03_other"]
 
 
-def notebook_text(project, name):
-    return (project / "demo" / f"{name}.ipynb").read_text(encoding="utf-8")
+def test_a_run_is_of_its_cells_modules_data_versions_and_profile(notebook, monkeypatch):
+    def made(**changes):
+        for name, value in (given | changes).items():
+            home = run_notebooks.state if name == "module_hashes" else run_notebooks
+            monkeypatch.setattr(home, name, lambda *arguments, value=value: value)
+        return run_notebooks.made_from(notebook.read_bytes(), "quick")
+
+    given = {"module_hashes": {"a.py": "1"}, "available_sources": [], "versions": "1"}
+    first = made()
+    assert first == made() != run_notebooks.made_from(notebook.read_bytes(), "full")
+    seen = {made(module_hashes={}), made(available_sources=["MNIST"]), made(versions="2"), first}
+    nb = nbformat.read(notebook, 4)
+    nb.cells[-1].outputs, nb.cells[-1].execution_count = [], None
+    save(nb, notebook)
+    assert made() == first
+    nb.cells[-1].metadata["tags"] = ["gallery"]
+    save(nb, notebook)
+    seen.add(made())
+    nb.cells[-1] = new_raw_cell(nb.cells[-1].source, metadata=nb.cells[-1].metadata)
+    save(nb, notebook)
+    seen.add(made())
+    nb.cells[0].source = "# Is it not so?"
+    save(nb, notebook)
+    assert len(seen | {made()}) == 7
 
 
 def test_what_is_finished_is_kept_where_a_run_is_killed(project):
@@ -922,31 +1028,50 @@ def test_the_index_lists_the_latest_runs_in_order(project, notebook, monkeypatch
     html = (project / "build" / "index.html").read_text(encoding="utf-8")
     assert "an old title" not in html
     assert 0 < html.index("a &lt; b &amp; c") < html.index(">02_other<")
+    kept = json.loads((project / "build" / "runs.json").read_text(encoding="utf-8"))
+    assert {name: row["title"] for name, row in kept.items()} == {
+        "demo/01_demo.ipynb": "a < b & c",
+        "demo/02_other.ipynb": "02_other",
+    }
+    stored = {"demo/02_other.ipynb": row | {"title": "as it is stored"}}
+    monkeypatch.setattr(run_notebooks, "with_stored", lambda rows, build: rows | stored)
+    run_notebooks.write_index({}, project / "build")
+    html = (project / "build" / "index.html").read_text(encoding="utf-8")
+    assert 0 < html.index("a &lt; b &amp; c") < html.index("as it is stored")
 
 
 def test_one_failure_makes_the_command_fail(monkeypatch, tmp_path, capsys):
     def run(path, profile, in_place, build, label):
         seen.append((path.name, profile, in_place, build, label))
+        stored.append([*json.loads((tmp_path / "runs.json").read_text())])
+        if interrupted:
+            raise KeyboardInterrupt
         error = "cell 2: no" * (path.name == "a")
         return dict(title="t", page="", data="", seconds=1.0, error=error, headline="best 1")
 
-    seen, written = [], []
+    seen, stored, written, interrupted = [], [], [], []
     chosen = {"demo/a": tmp_path / "a", "demo/b": tmp_path / "b"}
+    run_notebooks.write_rows({"demo/c": {"sections": []}}, tmp_path)
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: chosen)
     monkeypatch.setattr(run_notebooks, "run", run)
     monkeypatch.setattr(
-        run_notebooks, "write_index", lambda rows, build, complete: written.append(build)
+        run_notebooks, "write_index", lambda rows, *how, **and_how: written.append((how, and_how))
     )
     monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
     assert run_notebooks.main() == 1
-    assert written == [tmp_path]
+    assert written == [((tmp_path,), {"complete": True})]
     assert seen == [
         ("a", "quick", False, tmp_path, "[1/2] demo/a"),
         ("b", "quick", False, tmp_path, "[2/2] demo/b"),
     ]
+    assert stored == [["demo/c"], ["demo/c", "demo/a"]]  # kept where a run is killed
     printed = capsys.readouterr().out
     assert printed.count("FAILED") == 1 and "1.0  cell 2: no\n" in printed
     assert printed.count("best 1") == 1
+    interrupted.append(True)
+    assert run_notebooks.main() == 130
+    assert "headline figure" not in capsys.readouterr().out  # no table of nothing
+    assert written[1] == ((tmp_path,), {"complete": False})  # nobody waits for other pages
 
 
 def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
@@ -957,16 +1082,30 @@ def test_an_index_that_cannot_be_written_is_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run_notebooks, "choose", lambda only, stale: {"demo/01.ipynb": tmp_path})
     monkeypatch.setattr(run_notebooks, "run", lambda *arguments: row)
     monkeypatch.setattr(run_notebooks, "write_index", no_space)
-    monkeypatch.setattr(sys, "argv", ["run_notebooks", f"--build={tmp_path}"])
+    monkeypatch.setattr(run_notebooks, "build_folder", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks"])
     assert run_notebooks.main() == 1
     printed = capsys.readouterr().out
-    assert "best 1" in printed
+    assert "best 1" in printed and (tmp_path / "runs.json").exists()
     assert "The site cannot be finished: OSError: [Errno 28] No space left on device" in printed
 
 
-def test_unknown_pattern_is_an_error(project):
-    done = run_tool(project, "run_notebooks", "--only", "nowhere")
-    assert done.returncode == 1 and "No notebook to run" in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "asked", "code", "said"),
+    [
+        (["--only=nowhere"], ("nowhere", False), 1, "No notebook to run."),
+        ([], ("of the environment", False), 1, "No notebook to run."),
+        (["--only="], ("", False), 0, "No notebook to run."),
+        (["--stale", "--only=01"], ("01", True), 0, "Every stored output is up to date."),
+    ],
+)
+def test_unknown_pattern_is_an_error(arguments, asked, code, said, monkeypatch, capsys):
+    chosen = []
+    monkeypatch.setenv("ONLY", "of the environment")
+    monkeypatch.setattr(run_notebooks, "choose", lambda *of: chosen.append(of) or {})
+    monkeypatch.setattr(sys, "argv", ["run_notebooks", *arguments])
+    assert run_notebooks.main() == code and capsys.readouterr().out == f"{said}\n"
+    assert chosen == [asked]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -1028,11 +1167,12 @@ def test_figures_get_a_palette_and_photographs_do_not():
 
 
 def test_lowest_versions_are_those_of_the_requirements(tmp_path):
-    (tmp_path / "dev.txt").write_text("# tools\n-r base.txt\nruff >= 0.13  # lint\n")
+    (tmp_path / "dev.txt").write_text("# tools\npytest>=9\n-r base.txt\nruff >= 0.13  # lint\n")
     (tmp_path / "base.txt").write_text(
-        'torch>=2.11,<3\n\ntomli>=2.0; python_version < "3.11"  # reads\n-e .\n'
+        'torch>=2.11,<3\n\ntomli>=2.0,<3; python_version < "3.11"  # reads\n-e .\n'
     )
     assert lower_bounds.lowest(tmp_path / "dev.txt") == [
+        "pytest==9",
         "torch==2.11",
         'tomli==2.0; python_version < "3.11"',
         "ruff ==0.13",

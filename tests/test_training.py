@@ -259,6 +259,23 @@ def test_accuracy_counts_what_is_right_and_no_nan():
     assert accuracy == 0.5 and math.isnan(loss)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_regression_has_a_loss_and_no_accuracy(dtype):
+    """Targets (N, 1) would meet the argmax (N,) in a table of N × N."""
+    x = torch.randn(23, 2, generator=seeded()).to(dtype)
+    y = x[:, :1] - 2.0  # (23, 1)
+    model, mse = nn.Linear(2, 1, dtype=dtype), nn.functional.mse_loss
+    expected = (model(x).float() - y).square().mean().item()
+    loss, accuracy = evaluate(model, x, y, mse, batch_size=10)
+    assert loss == pytest.approx(expected, rel=1e-6) and accuracy is None
+    history = fit(
+        model, torch.optim.SGD(model.parameters(), 0.1), (x, y), (x, y), num_epochs=2,
+        batch_size=8, generator=seeded(), loss_fn=mse,
+    )  # fmt: skip
+    assert "val_accuracy" not in history and history["val_loss"].dtype == np.float64
+    assert history["val_loss"][1] == evaluate(model, x, y, mse)[0] < expected
+
+
 def test_bfloat16_comes_close_to_float32():
     losses = []
 

@@ -78,7 +78,7 @@ def judge_function(kernel: Kernel, page: dict, exercise: Exercise, own: str) -> 
 
 
 def watched(source: str) -> tuple[str, int]:
-    """Return a cell that notes the lines of the checks it reaches, and how many checks it has."""
+    """Return a cell that notes which of its checks it reaches, and how many checks it has."""
     source, checks = TransformerManager().transform_cell(source), []  # magics become calls
     lines = source.encode().splitlines()
     for node in ast.walk(ast.parse(source)):
@@ -86,9 +86,10 @@ def watched(source: str) -> tuple[str, int]:
         called = ast.unparse(node.value.func).rpartition(".")[2] if calls else ""
         if isinstance(node, ast.Assert) or CHECK_CALL.match(called):
             checks.append(node)
-    for node in sorted(checks, key=lambda node: (-node.lineno, -node.col_offset)):
+    checks.sort(key=lambda node: (-node.lineno, -node.col_offset))  # from the end
+    for number, node in enumerate(checks):
         line, at = lines[node.lineno - 1], node.col_offset
-        lines[node.lineno - 1] = line[:at] + f"_reached.add({node.lineno}); ".encode() + line[at:]
+        lines[node.lineno - 1] = line[:at] + f"_reached.add({number}); ".encode() + line[at:]
     return "_reached = set()\n" + b"\n".join(lines).decode(), len(checks)
 
 
@@ -164,7 +165,7 @@ def choose(wanted: str, folder: Path) -> list[Path]:
     }
     pattern = "*" + wanted.replace("\\", "/") + "*"
     found = [copy for name, copy in copies.items() if fnmatch.fnmatch(name, pattern)]
-    if wanted and not found and Path(wanted).is_file():
+    if not found and Path(wanted).is_file():
         return [Path(wanted).resolve()]
     if not copies:
         raise ValueError("there are no learner's copies yet; `make exercises` writes them")

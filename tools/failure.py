@@ -29,11 +29,12 @@ def failure() -> str:
             a = b = np.empty(0, object)
         if a.shape != b.shape and a.ndim and b.ndim:
             return f"got shape {a.shape}, expected {b.shape}"
-        if sign or not a.size or {a.dtype.kind, b.dtype.kind} - set("biuf"):
+        if sign or 0 in (a.size, b.size) or {a.dtype.kind, b.dtype.kind} - set("biuf"):
             return f"got {number(got)}, expected {sign}{number(expected)}"
         a, b = np.broadcast_arrays(a.astype(float), b.astype(float))
         with np.errstate(invalid="ignore"):
-            at = np.unravel_index(np.argmax(np.abs(a - b)), a.shape)  # argmax finds a NaN first
+            gap = np.where((a == b) | np.isnan(a) & np.isnan(b), 0, np.abs(a - b))
+        at = np.unravel_index(np.argmax(gap), a.shape)  # argmax finds a NaN first
         place = f"at {tuple(int(i) for i in at)} " if at else ""
         return f"{place}got {a[at]:.6g}, expected {b[at]:.6g}"
 

@@ -60,7 +60,7 @@ def blank(source: str) -> str:
     """Return the cell without bodies: signature, docstring and `raise NotImplementedError` stay."""
     lines = source.splitlines()
     for function in reversed(to_write(source)):
-        if body_of(function) and function.body[0].lineno > function.lineno:
+        if function.body[0].lineno > function.lineno:
             start, end = span(function, lines)
             indent = " " * function.body[0].col_offset
             lines[start:end] = [indent + line for line in TO_WRITE]
@@ -189,7 +189,7 @@ def hints(source: str, solution: str) -> str:
     said = comments(source)
     own = [n for n, line in enumerate(source.splitlines(), 1) if line.lstrip().startswith("#")]
     said |= dict.fromkeys((-n for n in own), "own")  # lines that are a comment only
-    functions = [function for function in to_write(source) if body_of(function)]
+    functions = to_write(source)
     order = [f"`{f.name}`:\n\n" + "\n".join(steps(body_of(f), said)) for f in functions]
     code = "\n\n\n".join(skeleton(source, function) for function in functions)
     return "\n".join(

@@ -57,7 +57,7 @@ class Kernel:
         environment |= {"MPLBACKEND": "Agg", "COURSE_HEADLESS": "1"}  # nobody looks at figures
         running = self.client.setup_kernel(env=environment)
         running.__enter__()
-        self.running, self.ran = running, []
+        self.running = running
         self.execute(f"{inspect.getsource(failure)}\n_failure = failure\ndel failure", 60)
 
     def stop(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import functools
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,6 @@ from IPython.core.inputtransformer2 import TransformerManager
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-BUILTINS = frozenset(dir(builtins)) | {"display", "get_ipython"}
 LOOKS_ONLY = re.compile(r"(print|display|show|draw|plot|check|compare|record|assert)(_|\b)")
 
 
@@ -106,6 +104,7 @@ def simple(nodes: Iterable[ast.AST]) -> Names:
         if isinstance(node, FUNCTIONS):
             names.later |= free_names(node)
         names.binds |= changed_by(node)
+    local.add(None)  # stands for what hangs on no name, such as the list of `[].append(1)`
     names.binds -= local
     names.reads -= local
     names.later -= local
@@ -180,8 +179,8 @@ def needed(sources: list[str], target: int) -> list[int]:
     """Return the positions of the earlier cells that cell `target` needs, in order.
 
     A cell is needed where it may set or change a name that is read after it, before the name is
-    certainly set anew. What functions read may be set anywhere before the target. A call such as
-    `plt.show()` does not count as a change of what was imported.
+    certainly set anew. What functions read may be set anywhere before the target, unless their own
+    cell sets it. A call such as `plt.show()` does not count as a change of what was imported.
     """
     cells = [names_of_cell(source) for source in sources[: target + 1]]
     imported = set().union(*map(modules_in, sources[: target + 1]))
@@ -195,7 +194,7 @@ def needed(sources: list[str], target: int) -> list[int]:
         wanted = set().union(*(cells[k].later for k in found))
         chosen = set()
         for k in range(target, -1, -1):
-            if k == target or binds[k] & (wanted - BUILTINS):
+            if k == target or binds[k] & wanted:
                 chosen.add(k)
                 wanted = wanted - cells[k].sure | cells[k].reads
         if chosen <= found:

@@ -5,7 +5,6 @@ import base64
 import copy
 import html
 import io
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ class Renderer(IPythonRenderer):
         file, mark, anchor = url.partition("#")
         if not file or re.match(r"[a-z]+:|//", url):
             return super().link(text, url, title)
-        target = Path(os.path.normpath(self.folder / file))
+        target = self.folder / file
         if target.suffix != ".ipynb" or not target.is_file():
             return text
         return super().link(text, file.removesuffix(".ipynb") + ".html" + mark + anchor, title)

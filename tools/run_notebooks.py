@@ -57,7 +57,7 @@ def shrink_figures(nb) -> None:
             output.data for output in cell.outputs if "image/png" in output.get("data", {})
         ):
             image = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
-            palette, file = image.quantize(256, dither=Image.Dither.NONE), io.BytesIO()
+            palette, file = image.quantize(256), io.BytesIO()
             palette.save(file, "PNG", optimize=True)
             change = ImageStat.Stat(ImageChops.difference(image, palette.convert("RGB"))).mean
             if max(change) < 0.5:  # of 255 levels, on average
