@@ -23,11 +23,7 @@ from assignment1_perceptron_mlp.numpy_layers import (
     check_whole,
     log_softmax,
 )
-from assignment1_perceptron_mlp.numpy_optim import (
-    blocks,
-    check_gradients_match,
-    check_parameters,
-)
+from assignment1_perceptron_mlp.numpy_optim import blocks, check_gradients_match, check_parameters
 
 
 def init_rnn(K, m, rng, std=0.01, orthogonal=False, dtype=np.float32):
@@ -128,10 +124,7 @@ def rnn_backward(params, dlogits, cache):
 
 
 class AdaGrad:
-    """Steps divided by the root of all squared gradients so far; torch.optim.Adagrad's numbers.
-
-    Source: Duchi et al. 2011.
-    """
+    """Steps divided by the root of all squared gradients so far.  Source: Duchi et al. 2011."""
 
     def __init__(self, params, learning_rate=0.1, eps=1e-10):
         check_parameters(params)

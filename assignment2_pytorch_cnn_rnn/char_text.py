@@ -108,7 +108,7 @@ def count_tables(train, ids, K, num_before):
     n = num_before
     check_whole(0, num_before=n)
     if min(len(train), len(ids)) <= n or float(K) ** (n + 1) >= 2.0**63:
-        raise ValueError(f"num_before is {n}; {len(ids)} characters of {K} kinds are too few for it")
+        raise ValueError(f"num_before is {n}; {len(ids)} characters of {K} kinds are too few")
     tables = []
     for k in range(n + 1):
         windows = window_codes(ids, k + 1, K)[n - k :]  # w c
@@ -136,11 +136,14 @@ def mix_tables(tables, alphas, K):
     return probs
 
 
-def tune_alphas(tables, K, grid=tuple(10.0 ** (np.arange(-4, 13) / 4))):
+ALPHAS = tuple(float(alpha) for alpha in 10.0 ** (np.arange(-4, 13) / 4))  # 0.1 … 1,000
+
+
+def tune_alphas(tables, K, grid=ALPHAS):
     """Return alpha_0 … alpha_n, each chosen from the grid after the one before it, for the least
     nats per character of tables that were counted for validation."""
     alphas = ()
     for k in range(1, len(tables) + 1):
         nats = [-np.log(mix_tables(tables[:k], (*alphas, a), K)).mean() for a in grid]
-        alphas += (float(grid[int(np.argmin(nats))]),)
+        alphas += (grid[int(np.argmin(nats))],)
     return alphas

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from assignment1_perceptron_mlp.numpy_layers import check_number, check_rng, check_shape, check_whole
+from assignment1_perceptron_mlp.numpy_layers import (
+    check_number,
+    check_rng,
+    check_shape,
+    check_whole,
+)
 
 
 def temperature_probs(logits, temperature=1.0):
@@ -28,7 +33,8 @@ def nucleus(probs, p=1.0):
     """Return probs (K,) with only the likeliest characters that make up p together, rescaled.
 
     Kept are the fewest, from the likeliest on, that sum to p or more; of equally likely ones those
-    that come first in the alphabet. p = 1 changes nothing.  Source: Holtzman et al. 2020, section 3.
+    that come first in the alphabet. p = 1 changes nothing.
+    Source: Holtzman et al. 2020, section 3.
     """
     check_number("p", p, 0, 1, "(]")
     if p == 1:

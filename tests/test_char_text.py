@@ -77,7 +77,9 @@ def test_a_file_that_is_not_there(tmp_path):
             read_text(path)
 
 
-@pytest.mark.parametrize(("N", "sizes"), [(20, (16, 2, 2)), (99, (79, 10, 10)), (100, (80, 10, 10))])
+@pytest.mark.parametrize(
+    ("N", "sizes"), [(20, (16, 2, 2)), (99, (79, 10, 10)), (100, (80, 10, 10))]
+)
 def test_a_text_is_split_into_stretches(N, sizes):
     parts = split_text(np.arange(N))
     assert tuple(map(len, parts)) == sizes
@@ -114,7 +116,11 @@ def slow_probability(train, ids, place, K, alphas):
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_tables_are_those_of_dictionaries(n):
     rng = np.random.default_rng(n)
-    train, ids, alphas = rng.integers(0, 4, 60), rng.integers(0, 4, 20), (0.5, 2.0, 7.0, 0.1)[: n + 1]
+    train, ids, alphas = (
+        rng.integers(0, 4, 60),
+        rng.integers(0, 4, 20),
+        (0.5, 2.0, 7.0, 0.1)[: n + 1],
+    )
     probs = mix_tables(count_tables(train, ids, 4, n), alphas, 4)
     train, ids = train.tolist(), ids.tolist()
     expected = [slow_probability(train, ids, i, 4, alphas) for i in range(n, 20)]
@@ -139,9 +145,7 @@ def test_one_alpha_after_the_other_is_chosen_for_the_least_nats():
     alphas = tune_alphas(tables, 4, grid)
     assert len(alphas) == 3 and set(alphas) <= set(grid)
     for k in range(3):
-        nats = [
-            -np.log(mix_tables(tables[: k + 1], (*alphas[:k], a), 4)).mean() for a in grid
-        ]
+        nats = [-np.log(mix_tables(tables[: k + 1], (*alphas[:k], a), 4)).mean() for a in grid]
         assert grid[int(np.argmin(nats))] == alphas[k]
 
 
