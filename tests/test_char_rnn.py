@@ -230,6 +230,12 @@ def test_the_state_is_carried_on_until_the_text_ends():
     assert not np.any(snapshots(False, ids)[1])
 
 
+def test_a_last_chunk_that_fits_is_read():
+    ids = np.random.default_rng(0).integers(0, 6, 25)  # two streams of 12: three chunks of 4
+    _, states = snapshots(True, ids)
+    assert states[1].any() and states[2].any() and not states[3].any()
+
+
 def test_the_loss_of_each_chunk_is_per_character():
     ids = np.random.default_rng(0).integers(0, 6, 27)
     params = init_rnn(6, 5, np.random.default_rng(1), std=0.7, dtype=np.float64)
