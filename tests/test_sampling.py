@@ -84,6 +84,8 @@ def test_p_one_changes_nothing_and_ties_go_by_the_alphabet():
     np.testing.assert_array_equal(nucleus(PROBS, 1), PROBS)
     np.testing.assert_array_equal(nucleus(PROBS), PROBS)
     assert nucleus(np.full(4, 0.25), 0.5).tolist() == [0.5, 0.5, 0, 0]
+    assert np.flatnonzero(nucleus(np.full(64, 1 / 64), 0.5)).tolist() == list(range(32))
+    assert nucleus(np.array([1.0, 1e-20]), 1).tolist() == [1.0, 1e-20]
     assert nucleus(np.array([0.0, 1.0, 0.0]), 0.5).tolist() == [0, 1, 0]
 
 
