@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from assignment1_perceptron_mlp.numpy_optim import Adam
+from assignment2_pytorch_cnn_rnn import char_rnn
 from assignment2_pytorch_cnn_rnn.char_rnn import (
     AdaGrad,
     clip_values,
@@ -266,6 +267,26 @@ def test_equal_seeds_give_equal_weights_with_dropout_too():
         found.append(params)
     for name in found[0]:
         np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean(monkeypatch):
+    masks = []
+
+    def forward(params, x, h0, mask=None):
+        masks.append(mask)
+        return rnn_forward(params, x, h0, mask)
+
+    monkeypatch.setattr(char_rnn, "rnn_forward", forward)
+    ids = np.random.default_rng(0).integers(0, 6, 300)
+    params = init_rnn(6, 50, np.random.default_rng(1))
+    options = dict(length=10, batch_size=3, dropout=0.2, rng=np.random.default_rng(2))
+    train_rnn(params, AdaGrad(params, 0.0), ids, 4, **options)
+    mask = np.stack(masks)
+    assert mask.dtype == np.float32 and mask.shape == (4, 10, 3, 50)
+    np.testing.assert_allclose(np.unique(mask), [0, 1.25])
+    assert (mask == 0).mean() == pytest.approx(0.2, abs=0.02)
+    train_rnn(params, AdaGrad(params, 0.0), ids, 1)
+    assert masks[-1] is None
 
 
 def test_a_repeated_pattern_is_learnt():
