@@ -127,6 +127,18 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
+    "rnn_backward": [
+        ("1 - h[1:] ** 2", "1 - h[:-1] ** 2"),
+        ("        dz[t] += dh\n", ""),
+        ("h[:-1].reshape", "h[1:].reshape"),
+        ("out.reshape", "h[1:].reshape"),
+    ],
+    "temperature_probs": [("/ temperature)", "* temperature)"), ("np.argmax", "np.argmin")],
+    "nucleus": [
+        ("before < p", "before <= p"),
+        (" - probs[order]", ""),
+        ("return cut / cut.sum()", "return cut"),
+    ],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
