@@ -57,16 +57,16 @@ def grey_floor(x):
 
 
 class VAE(nn.Module):
-    """An encoder and a decoder that share a code.
+    """An encoder and a decoder that share a code of num_latents numbers, Z.
 
     Args:
         encoder: images (N, C, H, W) → (N, 2Z): mu beside log_var.
         decoder: codes (N, Z) → logits (N, C, H, W).
     """
 
-    def __init__(self, encoder, decoder):
+    def __init__(self, encoder, decoder, num_latents):
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.num_latents = encoder, decoder, num_latents
 
     def encode(self, x):
         """Return mu and log_var of q(z | x), each (N, Z), in float32."""
@@ -77,51 +77,15 @@ class VAE(nn.Module):
         """Return the logits of p(x | z), (N, C, H, W)."""
         return self.decoder(z)
 
-    def forward(self, x, noise):
-        """Return logits, mu and log_var, with z drawn by means of the noise (N, Z)."""
-        mu, log_var = self.encode(x)
-        return self.decode(reparameterise(mu, log_var, noise)), mu, log_var
 
+def elbo_terms(model, x, noise, shown=None):
+    """Return reconstruction (N,) and KL (N, Z) in nats; both summed are the negative ELBO.
 
-def elbo_terms(model, x, noise):
-    """Return reconstruction (N,) and KL (N, Z) in nats; both summed are the negative ELBO."""
-    logits, mu, log_var = model(x, noise)
+    Args: x: (N, C, H, W), 0 … 1. noise: (N, Z). shown: what the encoder sees; x where None.
+    """
+    mu, log_var = model.encode(x if shown is None else shown)
+    logits = model.decode(reparameterise(mu, log_var, noise))
     return bernoulli_nats(logits, x), kl_normal(mu, log_var)
-
-
-def dense(sizes, activation):
-    """Return linear layers with an activation between them, none after the last."""
-    layers = [nn.Linear(sizes[0], sizes[1])]
-    for n_in, n_out in zip(sizes[1:-1], sizes[2:], strict=True):
-        layers += [activation(), nn.Linear(n_in, n_out)]
-    return layers
-
-
-def mlp_vae(hidden=(512, 512), num_latents=20, activation=nn.SiLU, shape=(1, 28, 28)):
-    """Return a VAE of dense layers; the decoder's hidden layers are the encoder's, backwards."""
-    check_network(hidden, num_latents)
-    pixels = math.prod(shape)
-    encoder = nn.Sequential(nn.Flatten(), *dense([pixels, *hidden, 2 * num_latents], activation))
-    decoder = dense([num_latents, *reversed(hidden), pixels], activation)
-    return VAE(encoder, nn.Sequential(*decoder, nn.Unflatten(1, shape)))
-
-
-def conv_vae(channels=(32, 64), hidden=256, num_latents=20, activation=nn.SiLU):
-    """Return a convolutional VAE for 28 × 28: each convolution halves the image, 28 → 14 → 7."""
-    check_network((*channels, hidden), num_latents)
-    c1, c2 = channels
-    encoder = nn.Sequential(
-        *(nn.Conv2d(1, c1, 4, stride=2, padding=1), activation()),  # (N, c1, 14, 14)
-        *(nn.Conv2d(c1, c2, 4, stride=2, padding=1), activation(), nn.Flatten()),  # 7 × 7
-        *dense([c2 * 7 * 7, hidden, 2 * num_latents], activation),
-    )
-    decoder = nn.Sequential(
-        *dense([num_latents, hidden, c2 * 7 * 7], activation),
-        *(activation(), nn.Unflatten(1, (c2, 7, 7))),
-        *(nn.ConvTranspose2d(c2, c1, 4, stride=2, padding=1), activation()),  # (N, c1, 14, 14)
-        nn.ConvTranspose2d(c1, 1, 4, stride=2, padding=1),  # (N, 1, 28, 28)
-    )
-    return VAE(encoder, decoder)
 
 
 def beta_at(step, beta=1.0, warmup_steps=0):
@@ -134,6 +98,11 @@ def beta_at(step, beta=1.0, warmup_steps=0):
     return beta * min(1.0, step / warmup_steps) if warmup_steps else beta
 
 
+def draw_noise(mu, generator, *repeats):
+    """Return standard normal noise (*repeats, N, Z), where mu (N, Z) lives and of its type."""
+    return torch.randn((*repeats, *mu.shape), generator=generator, dtype=mu.dtype).to(mu.device)
+
+
 @torch.no_grad()
 def evaluate_vae(model, x, seed=0, batch_size=1_000):
     """Return reconstruction and KL in nats per image, one draw of z each; the mode is restored.
@@ -143,20 +112,20 @@ def evaluate_vae(model, x, seed=0, batch_size=1_000):
     """
     check_images(x)
     was_training, generator = model.training, torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
     model.eval()
     nats, unit_kl, mus = 0.0, 0.0, []
     for part in x.split(batch_size):
+        part = part.to(device)
         mu, log_var = model.encode(part)
-        z = reparameterise(mu, log_var, torch.randn(mu.shape, generator=generator))
+        z = reparameterise(mu, log_var, draw_noise(mu, generator))
         nats += bernoulli_nats(model.decode(z), part).sum().item()
-        unit_kl = unit_kl + kl_normal(mu, log_var).sum(dim=0)
-        mus.append(mu)
+        unit_kl = unit_kl + kl_normal(mu, log_var).sum(dim=0).cpu() / len(x)
+        mus.append(mu.cpu())
     model.train(was_training)
-    rec, kl = nats / len(x), unit_kl.sum().item() / len(x)
-    return {
-        "reconstruction": rec, "kl": kl, "negative_elbo": rec + kl,
-        "unit_kl": (unit_kl / len(x)).numpy(), "mu": torch.cat(mus).numpy(),
-    }  # fmt: skip
+    found = {"reconstruction": nats / len(x), "kl": unit_kl.sum().item()}
+    found["negative_elbo"] = found["reconstruction"] + found["kl"]
+    return found | {"unit_kl": unit_kl.numpy(), "mu": torch.cat(mus).numpy()}
 
 
 def active_units(mu, threshold=0.01):
@@ -178,8 +147,7 @@ def importance_bound(log_joint, mu, log_var, k, generator):
     Source: Burda, Grosse & Salakhutdinov 2016, equation 8.
     """
     check_whole("k", k)
-    noise = torch.randn((k, *mu.shape), generator=generator, dtype=mu.dtype)
-    z = reparameterise(mu, log_var, noise)
+    z = reparameterise(mu, log_var, draw_noise(mu, generator, k))
     log_weights = log_joint(z) - log_normal(z, mu, log_var)  # (k, N)
     return torch.logsumexp(log_weights, dim=0) - math.log(k)
 
@@ -188,17 +156,18 @@ def importance_bound(log_joint, mu, log_var, k, generator):
 def importance_nats(model, x, k, seed=0, batch_size=100):
     """Return the importance-weighted bound on −log p(x), mean over the images, in nats."""
     check_images(x)
+    was_training, generator = model.training, torch.Generator().manual_seed(seed)
+    device, total = next(model.parameters()).device, 0.0
     model.eval()
-    generator, total = torch.Generator().manual_seed(seed), 0.0
-    for part in x.split(batch_size):
+    for part in x.to(device).split(batch_size):
         mu, log_var = model.encode(part)
 
         def log_joint(z, part=part):
             logits = model.decode(z.flatten(0, 1)).view(*z.shape[:2], *part.shape[1:])
-            prior = log_normal(z)
-            return prior - bernoulli_nats(logits, part)
+            return log_normal(z) - bernoulli_nats(logits, part)
 
         total -= importance_bound(log_joint, mu, log_var, k, generator).sum().item()
+    model.train(was_training)
     return total / len(x)
 
 
@@ -216,15 +185,6 @@ def check_whole(name, value):
     """Raise ValueError unless value is a whole number of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more")
-
-
-def check_network(widths, num_latents):
-    """Raise ValueError unless there is a layer, and all widths are 1 or more."""
-    check_whole("num_latents", num_latents)
-    if not widths:
-        raise ValueError("hidden is empty; it must name the width of 1 layer or more")
-    for width in widths:
-        check_whole("a width", width)
 
 
 def check_weight(name, value):

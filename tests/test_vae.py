@@ -1,4 +1,4 @@
-"""VAE: its formulas against torch.distributions, Monte Carlo, finite differences and known answers."""
+"""VAE: formulas against torch.distributions, Monte Carlo, finite differences, known answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 from cw_vae_dcgan import vae
+from cw_vae_dcgan.vae_networks import conv_vae, he_start, mlp_vae
 from shared.checks import numerical_gradient
 
 
@@ -99,10 +100,10 @@ def test_grey_floor_is_what_the_best_logits_reach():
 # the networks
 
 NETWORKS = {
-    "one layer": lambda: vae.mlp_vae((5,), 3, torch.nn.ReLU),
-    "two layers": lambda: vae.mlp_vae((6, 5), 2),
-    "one unit": lambda: vae.mlp_vae((4,), 1, torch.nn.Tanh),
-    "convolutions": lambda: vae.conv_vae((2, 3), 7, 4),
+    "one layer": lambda: mlp_vae((5,), 3, torch.nn.ReLU),
+    "two layers": lambda: mlp_vae((6, 5), 2),
+    "one unit": lambda: mlp_vae((4,), 1, torch.nn.Tanh),
+    "convolutions": lambda: conv_vae((2, 3), 7, 4),
 }
 
 
@@ -112,28 +113,79 @@ def test_shapes_and_both_modes(name, N):
     torch.manual_seed(0)
     model, x = NETWORKS[name](), torch.rand(N, 1, 28, 28)
     mu, log_var = model.encode(x)
-    logits, mu_again, _ = model(x, torch.randn(mu.shape))
-    assert logits.shape == x.shape and mu.shape == log_var.shape == (N, mu.shape[1])
-    assert torch.equal(mu, mu_again)
-    reconstruction, kl = vae.elbo_terms(model, x, torch.randn(mu.shape))
+    assert mu.shape == log_var.shape == (N, model.num_latents)
+    assert model.decode(mu).shape == x.shape
+    noise = torch.randn(mu.shape)
+    reconstruction, kl = vae.elbo_terms(model, x, noise)
     assert reconstruction.shape == (N,) and kl.shape == mu.shape
+    z = mu + (log_var / 2).exp() * noise
+    close(reconstruction, vae.bernoulli_nats(model.decode(z), x), rtol=1e-6, atol=1e-4)
+    close(kl, vae.kl_normal(mu, log_var))
     transposed = x.transpose(2, 3).contiguous().transpose(2, 3)  # the same, not contiguous
     close(model.encode(transposed)[0], mu, rtol=1e-5, atol=1e-6)
 
 
 def test_the_layers_are_those_of_the_well_known_example():
-    model = vae.mlp_vae((400,), 20, torch.nn.ReLU)
+    model = mlp_vae((400,), 20, torch.nn.ReLU)
     shapes = [tuple(p.shape) for p in model.parameters() if p.ndim == 2]
     assert shapes == [(400, 784), (40, 400), (400, 20), (784, 400)]
-    hidden = [p.shape[0] for p in vae.mlp_vae((9, 8, 7), 2).parameters() if p.ndim == 2]
+    hidden = [p.shape[0] for p in mlp_vae((9, 8, 7), 2).parameters() if p.ndim == 2]
     assert hidden == [9, 8, 7, 4, 7, 8, 9, 784]
     assert not isinstance(model.encoder[-1], torch.nn.ReLU)  # mu may be negative
 
 
 def test_other_images_than_digits():
-    model = vae.mlp_vae((4,), 2, shape=(3, 5, 7))
+    model = mlp_vae((4,), 2, shape=(3, 5, 7))
     x = torch.rand(2, 3, 5, 7)
-    assert model(x, torch.zeros(2, 2))[0].shape == x.shape
+    assert model.decode(model.encode(x)[0]).shape == x.shape
+
+
+def test_the_encoder_may_be_shown_something_else():
+    torch.manual_seed(0)
+    model, x, other = mlp_vae((5,), 3), *torch.rand(2, 4, 1, 28, 28)
+    reconstruction, kl = vae.elbo_terms(model, x, torch.zeros(4, 3), shown=other)
+    mu, log_var = model.encode(other)
+    close(kl, vae.kl_normal(mu, log_var))
+    close(reconstruction, vae.bernoulli_nats(model.decode(mu), x), rtol=1e-6, atol=1e-4)
+
+
+def growth(layer, x):
+    """How many times larger the squares of a layer's answers are, margins of a picture aside."""
+    answer = layer(x)
+    inner = answer[..., 4:-4, 4:-4] if answer.ndim == 4 and answer.shape[-1] > 9 else answer
+    return answer, (inner.square().mean() / x.square().mean()).item()
+
+
+@pytest.mark.parametrize("network", ["deep", "convolutions"])
+def test_he_start_keeps_the_size_of_answers(network):
+    torch.manual_seed(0)
+    build = {"deep": lambda: mlp_vae((300,) * 6), "convolutions": lambda: conv_vae((64, 64), 300)}
+    model = build[network]()
+    he_start(model)
+    for part, answer in (
+        (model.decoder, torch.randn(200, 20)), (model.encoder, torch.randn(200, 1, 28, 28)),
+    ):  # fmt: skip
+        layers = [layer for layer in part if hasattr(layer, "weight")]
+        for layer in part:
+            if layer not in layers:
+                answer = layer(answer)
+                continue
+            answer, ratio = growth(layer, answer)
+            wanted = 1 if layer is layers[-1] else 2
+            assert 0.6 * wanted < ratio < 1.6 * wanted, (layer, ratio)
+            assert not layer.bias.any()
+
+
+def test_he_start_may_begin_with_the_mean_image():
+    mean_image = torch.rand(1, 1, 28, 28, generator=seeded()) * 0.8 + 0.1
+    model = mlp_vae((5,), 3)
+    he_start(model, mean_image)
+    close(model.decode(torch.zeros(2, 3)).sigmoid()[:1], mean_image, rtol=0, atol=1e-6)
+    model = conv_vae((2, 3), 7, 4)  # one bias for all pixels
+    he_start(model, torch.full((1, 1, 28, 28), 0.2))
+    close(model.decode(torch.zeros(1, 4)).sigmoid().mean(), torch.tensor(0.2), rtol=0, atol=1e-6)
+    he_start(model, torch.zeros(1, 1, 28, 28))
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["one layer", "convolutions"])
@@ -158,7 +210,7 @@ def test_gradients_are_those_of_finite_differences(name):
 
 def test_training_lowers_the_loss_and_brings_gradients_everywhere():
     torch.manual_seed(0)
-    model, x = vae.mlp_vae((32,), 4), torch.rand(16, 1, 28, 28, generator=seeded()).round()
+    model, x = mlp_vae((32,), 4), torch.rand(16, 1, 28, 28, generator=seeded()).round()
     optimizer, losses = torch.optim.Adam(model.parameters(), 1e-2), []
     for _ in range(40):
         reconstruction, kl = vae.elbo_terms(model, x, torch.randn(16, 4))
@@ -176,9 +228,13 @@ def test_training_lowers_the_loss_and_brings_gradients_everywhere():
 
 def test_evaluation_adds_up_and_leaves_the_model_alone():
     torch.manual_seed(0)
-    model, x = vae.conv_vae((2, 3), 7, 4), torch.rand(10, 1, 28, 28)
+    model, x = conv_vae((2, 3), 7, 4), torch.rand(10, 1, 28, 28)
     found = vae.evaluate_vae(model.train(), x, batch_size=3)
-    assert model.training and not vae.evaluate_vae(model.eval(), x) is None and not model.training
+    assert model.training
+    vae.importance_nats(model, x, 2)
+    assert model.training
+    vae.evaluate_vae(model.eval(), x)
+    assert not model.training
     mu, log_var = model.encode(x)
     unit_kl = vae.kl_normal(mu, log_var).mean(dim=0)
     close(torch.as_tensor(found["unit_kl"]), unit_kl.detach(), rtol=1e-4, atol=1e-6)
@@ -192,7 +248,7 @@ def test_evaluation_adds_up_and_leaves_the_model_alone():
 
 
 def test_evaluation_switches_dropout_off():
-    model, x = vae.mlp_vae((8,), 2), torch.rand(4, 1, 28, 28)
+    model, x = mlp_vae((8,), 2), torch.rand(4, 1, 28, 28)
     model.encoder.append(torch.nn.Dropout(0.5))
     first = vae.evaluate_vae(model.train(), x)
     assert first["kl"] == vae.evaluate_vae(model, x)["kl"] and model.training
@@ -266,7 +322,7 @@ def test_the_bound_is_stable_where_the_likelihood_underflows():
 
 def test_the_bound_of_a_model_is_that_of_its_parts():
     torch.manual_seed(0)
-    model, x = vae.mlp_vae((16,), 2), torch.rand(7, 1, 28, 28)
+    model, x = mlp_vae((16,), 2), torch.rand(7, 1, 28, 28)
     one = vae.importance_nats(model, x, 1, batch_size=7)
     elbo = vae.evaluate_vae(model, x)["negative_elbo"]
     assert one == pytest.approx(elbo, abs=3)  # one draw of z each
@@ -302,14 +358,14 @@ def test_grey_digits_bound_binary_ones():
         (lambda: vae.check_images(torch.zeros(2, 2)), "float tensor"),
         (lambda: vae.check_images(torch.zeros(1, 1, 2, 2).byte()), "uint8"),
         (lambda: vae.check_images([[0.5]]), "x is list"),
-        (lambda: vae.evaluate_vae(vae.mlp_vae((3,), 1), 2 + torch.zeros(1, 1, 28, 28)), "x goes"),
+        (lambda: vae.evaluate_vae(mlp_vae((3,), 1), 2 + torch.zeros(1, 1, 28, 28)), "x goes"),
         (lambda: vae.importance_nats(None, -torch.ones(1, 1, 28, 28), 5), "x goes from -1"),
-        (lambda: vae.mlp_vae((8,), 0), "num_latents is 0"),
-        (lambda: vae.conv_vae(num_latents=0), "num_latents is 0"),
-        (lambda: vae.mlp_vae((8,), 2.0), "num_latents is 2.0"),
-        (lambda: vae.mlp_vae((), 2), "hidden is empty"),
-        (lambda: vae.mlp_vae((8, 0), 2), "a width is 0"),
-        (lambda: vae.conv_vae((0, 3)), "a width is 0"),
+        (lambda: mlp_vae((8,), 0), "num_latents is 0"),
+        (lambda: conv_vae(num_latents=0), "num_latents is 0"),
+        (lambda: mlp_vae((8,), 2.0), "num_latents is 2.0"),
+        (lambda: mlp_vae((), 2), "hidden is empty"),
+        (lambda: mlp_vae((8, 0), 2), "a width is 0"),
+        (lambda: conv_vae((0, 3)), "a width is 0"),
         (lambda: vae.beta_at(0, -0.5), "beta is -0.5"),
         (lambda: vae.beta_at(0, math.nan), "beta is nan"),
         (lambda: vae.beta_at(3, 1.0, -1), "warmup_steps is -1"),
@@ -319,6 +375,6 @@ def test_grey_digits_bound_binary_ones():
     ],
 )
 def test_bad_input_is_one_clear_sentence(call, words):
-    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         call()
     assert words in str(caught.value)
