@@ -46,10 +46,9 @@ def conv_vae(channels=(16, 32), hidden=256, num_latents=20, activation=nn.SiLU):
     return VAE(encoder, decoder, num_latents)
 
 
-def he_start(model, mean_image=None):
+def he_start(model):
     """Draw all weights anew so that a layer's answers are as large as its inputs; biases are 0.
 
-    Args: mean_image: (1, C, H, W), 0 … 1; where given, it is what the decoder starts from.
     Source: He et al. 2015, equation 10; half that variance in a last layer, which has no ReLU.
     """
     for network in (model.encoder, model.decoder):
@@ -60,10 +59,17 @@ def he_start(model, mean_image=None):
                 fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
             nn.init.normal_(layer.weight, 0, math.sqrt((1 if layer is layers[-1] else 2) / fan_in))
             nn.init.zeros_(layer.bias)
-    if mean_image is not None:
-        logits = torch.logit(mean_image, eps=1e-3).flatten()
-        # a bias per pixel, or one for all of them
-        layers[-1].bias.data.copy_(logits if len(layers[-1].bias) == len(logits) else logits.mean())
+
+
+@torch.no_grad()
+def mean_start(model, images):
+    """Let the decoder begin with the mean of images (N, C, H, W), by the bias of its last layer.
+
+    A transposed convolution has one bias for all places, so there it is the mean over them too.
+    """
+    bias = [layer for layer in model.decoder if hasattr(layer, "weight")][-1].bias
+    mean = images.mean(dim=0).flatten()
+    bias.copy_(torch.logit(mean if len(bias) == len(mean) else mean.mean(), eps=1e-3))
 
 
 def check_network(widths, num_latents):

@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 from cw_vae_dcgan import vae
-from cw_vae_dcgan.vae_networks import conv_vae, he_start, mlp_vae
+from cw_vae_dcgan.vae_networks import conv_vae, he_start, mean_start, mlp_vae
 from shared.checks import numerical_gradient
 
 
@@ -176,15 +176,17 @@ def test_he_start_keeps_the_size_of_answers(network):
             assert not layer.bias.any()
 
 
-def test_he_start_may_begin_with_the_mean_image():
-    mean_image = torch.rand(1, 1, 28, 28, generator=seeded()) * 0.8 + 0.1
+def test_the_decoder_may_begin_with_the_mean_image():
+    images = torch.rand(3, 1, 28, 28, generator=seeded()) * 0.8 + 0.1
     model = mlp_vae((5,), 3)
-    he_start(model, mean_image)
-    close(model.decode(torch.zeros(2, 3)).sigmoid()[:1], mean_image, rtol=0, atol=1e-6)
+    model.decoder[-2].weight.data.zero_()
+    mean_start(model, images)
+    painted = model.decode(torch.randn(2, 3)).sigmoid()
+    close(painted, images.mean(dim=0, keepdim=True).expand(2, -1, -1, -1), rtol=0, atol=1e-6)
     model = conv_vae((2, 3), 7, 4)  # one bias for all pixels
-    he_start(model, torch.full((1, 1, 28, 28), 0.2))
-    close(model.decode(torch.zeros(1, 4)).sigmoid().mean(), torch.tensor(0.2), rtol=0, atol=1e-6)
-    he_start(model, torch.zeros(1, 1, 28, 28))
+    mean_start(model, images)
+    close(model.decoder[-1].bias.sigmoid(), images.mean().view(1), rtol=0, atol=1e-6)
+    mean_start(model, torch.zeros(1, 1, 28, 28))
     assert all(p.isfinite().all() for p in model.parameters())
 
 
