@@ -106,6 +106,11 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
+    "bernoulli_nats": [("dim=(-3, -2, -1)", "dim=(-2, -1)")],
+    "kl_normal": [("(mu - mu_0) ** 2", "(mu - mu_0).abs()"), ("log_var_0.exp()", "1.0")],
+    "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
+    "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
+    "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
