@@ -48,7 +48,7 @@ def bernoulli_nats(logits, x):
     The log of a Bernoulli is x log p + (1 − x) log(1 − p) = x·logit − log(1 + e^logit).
     """
     logits = logits.float()
-    return (F.softplus(logits) - x * logits).sum(dim=(-3, -2, -1))
+    return (F.softplus(logits) - x * logits).flatten(-3).sum(dim=-1)
 
 
 def grey_floor(x):

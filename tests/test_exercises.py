@@ -106,7 +106,7 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
-    "bernoulli_nats": [("dim=(-3, -2, -1)", "dim=(-2, -1)")],
+    "bernoulli_nats": [("flatten(-3)", "flatten(-2)")],
     "kl_normal": [("(mu - mu_0) ** 2", "(mu - mu_0).abs()"), ("log_var_0.exp()", "1.0")],
     "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
     "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
