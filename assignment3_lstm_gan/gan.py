@@ -156,10 +156,11 @@ def interpolate(a, b, num):
 
 
 def interpolate_on_sphere(a, b, num):
-    """Return num points (num, LATENT) on the arc from a to b (LATENT,): the length, too, changes
-    evenly, where a straight line takes a short cut near 0.
+    """Return num points (num, LATENT) on the arc from a to b (LATENT,), in equal angles.
 
-    Source: White 2016, section 2.1; a and b may not point the same way or opposite ways.
+    Where a and b are equally long, so is every point; the straight line takes a short cut near 0.
+    They may not point the same way or opposite ways.
+    Source: White 2016, section 2.1.
     """
     share = torch.linspace(0, 1, num, dtype=a.dtype, device=a.device)[:, None]
     angle = torch.arccos(F.cosine_similarity(a, b, dim=0).clamp(-1, 1))
