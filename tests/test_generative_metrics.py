@@ -216,7 +216,7 @@ def test_other_bad_input_is_refused():
         frechet_distance(x, x[:, :1])
     with pytest.raises(ValueError, match="NaN or infinite"):
         frechet_distance(x, x * np.nan)
-    with pytest.raises(ValueError, match="5 and 1 examples; each needs 2 or more"):
+    with pytest.raises(ValueError, match="5 and 1 examples; each set needs 2 or more"):
         frechet_distance(x, x[:1])
     with pytest.raises(ValueError, match=r"k is 6; it must be 1 … 5"):
         nearest(x, x, 6)
@@ -253,6 +253,6 @@ def test_yardstick_agrees_with_its_parts(yardstick):
 
 
 def test_yardstick_wants_as_many_images_as_real_ones(yardstick):
-    with pytest.raises(ValueError, match="there are 59 images; measure 60, as many as real"):
+    with pytest.raises(ValueError, match="there are 59 images; measure as many as real, 60"):
         yardstick.measure(torch.zeros(59, 1, 12, 9))
     assert yardstick.frechet(torch.rand(10, 1, 12, 9)) > 0  # a rough figure of few is allowed
