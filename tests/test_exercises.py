@@ -139,7 +139,24 @@ BY_HAND = {
         (" - probs[order]", ""),
         ("return cut / cut.sum()", "return cut"),
     ],
+    "bernoulli_nats": [("flatten(-3)", "flatten(-2)")],
+    "kl_normal": [("(mu - mu_0) ** 2", "(mu - mu_0).abs()"), ("log_var_0.exp()", "1.0")],
+    "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
+    "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
+    "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
+    "discriminator_loss, generator_loss, saturating_loss": [
+        (
+            "(1 - real_label) * F.logsigmoid(-real_logits)",
+            "(1 - real_label) * F.logsigmoid(real_logits)",
+        ),
+        ("-F.logsigmoid(-fake_logits)", "-torch.log(1 - torch.sigmoid(fake_logits))"),
+        ("return F.logsigmoid(-fake_logits).mean()", "return -F.logsigmoid(fake_logits).mean()"),
+    ],
+    "interpolate, interpolate_on_sphere": [
+        ("linspace(0, 1, num,", "linspace(0, 1, num + 1,"),
+        ("torch.sin(share * angle) * b", "share * b"),
+    ],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
