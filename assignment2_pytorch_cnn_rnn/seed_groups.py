@@ -54,17 +54,17 @@ def group_accuracy(model, stack: Stack, x, y, batch_size: int = 1_000) -> torch.
     return right / len(x)
 
 
-def clip_per_seed(grads: list[torch.Tensor], max_norm: float | None) -> torch.Tensor:
-    """Scale each seed's gradients, in place, to a joint norm of at most max_norm; None: not at all.
+def clip_per_seed(grads: list[torch.Tensor], max_norm: float | None):
+    """Return the gradients, each seed's scaled to a joint norm of at most max_norm, and the norms
+    before, (S,). None: as they are. The formula is torch.nn.utils.clip_grad_norm_'s.
 
-    Returns: the norms before, (S,). The formula is torch.nn.utils.clip_grad_norm_'s.
+    Not in place: the gradients of torch's two biases are one and the same tensor.
     """
     norms = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)  # (S,)
-    if max_norm is not None:
-        scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        for grad in grads:
-            grad.mul_(scale.view(-1, *[1] * (grad.ndim - 1)))
-    return norms
+    if max_norm is None:
+        return grads, norms
+    scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    return [grad * scale.view(-1, *[1] * (grad.ndim - 1)) for grad in grads], norms
 
 
 def rmsprop_step(values, grad, square, learning_rate, alpha=0.99, eps=1e-8) -> None:
@@ -121,20 +121,20 @@ def train_group(
     stack = {name: values.clone().requires_grad_() for name, values in best.items()}
     squares = {name: torch.zeros_like(values) for name, values in best.items()}
     drawer, alive = BatchDrawer(*train, batch_size, seeds), torch.arange(S)
-    accuracy, norms = torch.full((S,), torch.nan).double(), torch.full((S,), torch.nan)
-    highest, solved_step = torch.full((S,), -1.0).double(), torch.full((S,), torch.nan)
-    steps, curves, norm_curves = torch.zeros(S), [], []
+    accuracy, norms, solved_step = torch.full((3, S), torch.nan, dtype=torch.float64)
+    highest, steps = torch.full((S,), -1.0).double(), torch.zeros(S)
+    curves, norm_curves = [], []
     for step in range(1, num_steps + 1):
         losses = group_losses(model, stack, *drawer.draw())
-        grads = list(torch.autograd.grad(losses.sum(), list(stack.values())))
-        last_norms = clip_per_seed(grads, max_norm)
+        grads = torch.autograd.grad(losses.sum(), list(stack.values()))
+        grads, last_norms = clip_per_seed(list(grads), max_norm)  # before the step
         with torch.no_grad():
             for name, grad in zip(stack, grads, strict=True):
                 rmsprop_step(stack[name], grad, squares[name], learning_rate)
         if step % check_every and step < num_steps:
             continue
         now = group_accuracy(model, stack, *val)
-        accuracy[alive], norms[alive], steps[alive] = now, last_norms, float(step)
+        accuracy[alive], norms[alive], steps[alive] = now, last_norms.double(), float(step)
         better = now > highest[alive]
         for name, values in stack.items():
             best[name][alive[better]] = values.detach()[better]

@@ -7,7 +7,6 @@ As in rnn.py, the arithmetic takes leading axes: a weight (S, 4H, D) is a stack 
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.autograd.function import once_differentiable
 
 from assignment2_pytorch_cnn_rnn.rnn import (
@@ -33,7 +32,7 @@ def lstm_step(x, h, c, W_xh, W_hh, b):
 
 
 def lstm_states(x, h0, c0, W_xh, W_hh, b):
-    """Return the lists h_1 … h_T and c_1 … c_T, step by step. x: (T, …, N, D); h0, c0: (…, N, H)."""
+    """Return the lists h_1 … h_T and c_1 … c_T, step by step. x: (T, …, N, D); h0: (…, N, H)."""
     hidden, cells, h, c = [], [], h0, c0
     for x_t in x.unbind():
         h, c = lstm_step(x_t, h, c, W_xh, W_hh, b)
