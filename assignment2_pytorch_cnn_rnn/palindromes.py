@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 NUM_DIGITS = 10
 LONGEST_CODE = 18  # decimal digits that an int64 holds for certain
@@ -71,7 +72,7 @@ def split_palindromes(length: int, num: int = 100_000, seed: int = 0) -> Palindr
 
 def odd_counts(x: torch.Tensor) -> torch.Tensor:
     """Return (N, 10) bool: the digits that occur an odd number of times among those read."""
-    return torch.nn.functional.one_hot(x, NUM_DIGITS).sum(dim=1) % 2 == 1
+    return F.one_hot(x, NUM_DIGITS).sum(dim=1) % 2 == 1
 
 
 def guess_by_counting(x: torch.Tensor) -> torch.Tensor:
@@ -82,6 +83,6 @@ def guess_by_counting(x: torch.Tensor) -> torch.Tensor:
     the first equals the middle digit, and every digit is as likely as it is frequent.
     """
     odd = odd_counts(x).double()
-    counts = torch.nn.functional.one_hot(x, NUM_DIGITS).sum(dim=1).double()
+    counts = F.one_hot(x, NUM_DIGITS).sum(dim=1).double()
     weights = torch.where(odd.any(dim=1, keepdim=True), odd, counts)
     return weights / weights.sum(dim=1, keepdim=True)

@@ -29,7 +29,12 @@ def stack_seeds(build: Callable, seeds: Sequence[int]) -> Stack:
         for seed in seeds:
             torch.manual_seed(seed)
             starts.append({name: p.detach() for name, p in build().named_parameters()})
-    return {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
+    return stack_weights(starts)
+
+
+def stack_weights(networks: Sequence[Stack]) -> Stack:
+    """Return the weights of S networks, {name: (*shape)} each, as one stack; a copy."""
+    return {name: torch.stack([one[name] for one in networks]) for name in networks[0]}
 
 
 def pick(stack: Stack, index) -> Stack:
@@ -100,24 +105,25 @@ class BatchDrawer:
 def train_group(
     build: Callable, train, val, seeds: Sequence[int], *, learning_rate: float, num_steps: int,
     batch_size: int = 128, max_norm: float | None = 10.0, check_every: int = 100,
-    enough: float = 0.999, start: Stack | None = None,
+    enough: float = 0.999, start: Sequence[Stack] | None = None,
 ) -> dict:  # fmt: skip
     """Train one network per seed, all at once; one that is good enough on validation stops.
 
     Args:
-        build: () → module that takes digits; see stack_seeds. start: stacked parameters instead.
+        build: () → module that takes digits; see stack_seeds. start: the weights to begin with,
+            of each seed, instead.
         train, val: (x (N, T), y (N,)). max_norm: clip before the step; None: never.
         enough: validation accuracy at which a seed stops. It is looked at every check_every steps.
-    Returns: "weights": of each seed, as they were best on validation, stacked; "val_accuracy" (S,)
-        with them; "solved_step" (S,), NaN where never; "curves" (checks, S), of validation
-        accuracy, a stopped seed's last value repeated; "norms" (checks, S), of the last gradient
-        before clipping, likewise; "steps" (S,) made.
+    Returns: S values each, in the order of the seeds: "weights", as they were best on validation;
+        "val_accuracy" with them; "solved_step", NaN where never; "steps" made; and per check
+        "curve", the validation accuracy, and "norm", of the last gradient before clipping, of a
+        stopped seed its last one.
     """
     if num_steps < 1 or check_every < 1 or not learning_rate > 0:
         sizes = f"{num_steps}, {check_every} and {learning_rate}"
         raise ValueError(f"num_steps, check_every, learning_rate are {sizes}; all must be above 0")
     model, S = build(), len(seeds)
-    best = stack_seeds(build, seeds) if start is None else pick(start, range(S))
+    best = stack_seeds(build, seeds) if start is None else stack_weights(start)
     stack = {name: values.clone().requires_grad_() for name, values in best.items()}
     squares = {name: torch.zeros_like(values) for name, values in best.items()}
     drawer, alive = BatchDrawer(*train, batch_size, seeds), torch.arange(S)
@@ -140,7 +146,8 @@ def train_group(
             best[name][alive[better]] = values.detach()[better]
         highest[alive] = torch.maximum(now, highest[alive])
         solved_step[alive[now >= enough]] = float(step)
-        curves.append(accuracy.clone()), norm_curves.append(norms.clone())
+        curves.append(accuracy.clone())
+        norm_curves.append(norms.clone())
         going_on = now < enough
         if not going_on.any():
             break
@@ -149,8 +156,9 @@ def train_group(
             squares, alive = pick(squares, going_on), alive[going_on]
             drawer.keep(going_on)
     results = {"val_accuracy": highest, "solved_step": solved_step, "steps": steps}
-    results |= {"curves": torch.stack(curves), "norms": torch.stack(norm_curves)}
-    return {"weights": best} | {name: values.numpy() for name, values in results.items()}
+    results |= {"curve": torch.stack(curves, dim=1), "norm": torch.stack(norm_curves, dim=1)}
+    weights = [pick(best, i) for i in range(S)]
+    return {"weights": weights} | {name: values.numpy() for name, values in results.items()}
 
 
 def rows_per_seed(rows: list[dict]) -> list[dict]:
@@ -167,7 +175,9 @@ def rows_per_seed(rows: list[dict]) -> list[dict]:
         shared = {name: value for name, value in row.items() if name != "per_seed"}
         shared["seconds"] = row["seconds"] / len(seeds)
         for i, seed in enumerate(seeds):
-            own = {name: np.asarray(values)[i] for name, values in per_seed.items()}
-            own = {name: v.item() if v.ndim == 0 else v for name, v in own.items()}
+            own = {name: values[i] for name, values in per_seed.items()}
+            own = {
+                k: v.item() if np.ndim(v) == 0 and hasattr(v, "item") else v for k, v in own.items()
+            }
             made.append({**shared, "seed": seed, **own})
     return made

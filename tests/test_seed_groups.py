@@ -18,6 +18,7 @@ from assignment2_pytorch_cnn_rnn.seed_groups import (
     rmsprop_step,
     rows_per_seed,
     stack_seeds,
+    stack_weights,
     train_group,
 )
 from assignment3_lstm_gan.lstm import build_lstm
@@ -43,13 +44,13 @@ def test_a_seed_in_a_group_learns_what_it_learns_alone(kind, options):
     together = train(SEEDS, build=build, **options)
     for i, seed in enumerate(SEEDS):
         alone = train((seed,), build=build, **options)
-        for name, values in alone["weights"].items():
+        for name, values in alone["weights"][0].items():
             torch.testing.assert_close(
                 together["weights"][name][i], values[0], rtol=1e-8, atol=1e-9
             )
         assert together["val_accuracy"][i] == alone["val_accuracy"][0]
-        np.testing.assert_array_equal(together["curves"][:, i], alone["curves"][:, 0])
-        np.testing.assert_allclose(together["norms"][:, i], alone["norms"][:, 0], rtol=1e-6)
+        np.testing.assert_array_equal(together["curve"][i], alone["curve"][0])
+        np.testing.assert_allclose(together["norm"][i], alone["norm"][0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("max_norm", [0.3, None])
@@ -66,9 +67,9 @@ def test_one_seed_is_a_plain_loop_with_torchs_own_parts(max_norm):
         if max_norm is not None:
             nn.utils.clip_grad_norm_(net.parameters(), max_norm)
         optimizer.step()
-    weights = train((7,), num_steps=20, max_norm=max_norm)["weights"]
+    weights = train((7,), num_steps=20, max_norm=max_norm)["weights"][0]
     for name, value in net.state_dict().items():
-        torch.testing.assert_close(weights[name][0], value, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(weights[name], value, rtol=1e-9, atol=1e-10)
 
 
 def test_solved_seeds_stop_and_the_others_go_on_as_before():
@@ -78,23 +79,24 @@ def test_solved_seeds_stop_and_the_others_go_on_as_before():
     assert len(set(long["steps"])) > 1  # they stop at different times, or this shows nothing
     for i in range(len(SEEDS)):
         checks = int(long["steps"][i]) // 20
-        np.testing.assert_array_equal(long["curves"][:checks, i], full["curves"][:checks, i])
-        assert (long["curves"][: checks - 1, i] < enough).all()
-        solved = long["curves"][checks - 1, i] >= enough
+        np.testing.assert_array_equal(long["curve"][i, :checks], full["curve"][i, :checks])
+        assert (long["curve"][i, : checks - 1] < enough).all()
+        solved = long["curve"][i, checks - 1] >= enough
         assert solved == (long["solved_step"][i] == long["steps"][i])
-        assert (long["curves"][checks - 1 :, i] == long["curves"][checks - 1, i]).all()
-    accuracy = group_accuracy(build_small(), long["weights"], *DATA.val)
+        assert (long["curve"][i, checks - 1 :] == long["curve"][i, checks - 1]).all()
+    accuracy = group_accuracy(build_small(), stack_weights(long["weights"]), *DATA.val)
     np.testing.assert_array_equal(accuracy, long["val_accuracy"])
 
 
 def test_the_best_weights_are_kept_and_a_start_is_left_as_it_is():
-    start = stack_seeds(build_small, SEEDS)
-    before = pick(start, [0, 1, 2])
+    stack = stack_seeds(build_small, SEEDS)
+    start, before = ([pick(stack, i) for i in range(3)] for _ in range(2))
     result = train(SEEDS, num_steps=100, learning_rate=0.3, enough=2.0, start=start)
-    np.testing.assert_array_equal(result["curves"].max(axis=0), result["val_accuracy"])
-    accuracy = group_accuracy(build_small(), result["weights"], *DATA.val)
+    np.testing.assert_array_equal(result["curve"].max(axis=1), result["val_accuracy"])
+    accuracy = group_accuracy(build_small(), stack_weights(result["weights"]), *DATA.val)
     np.testing.assert_array_equal(accuracy, result["val_accuracy"])
-    assert all(torch.equal(start[name], before[name]) for name in start)
+    for one, old in zip(start, before, strict=True):
+        assert all(torch.equal(one[name], old[name]) for name in one)
 
 
 def test_starts_are_those_of_the_seed_and_the_callers_numbers_go_on():
@@ -111,11 +113,11 @@ def test_starts_are_those_of_the_seed_and_the_callers_numbers_go_on():
 
 
 def test_a_seed_that_breaks_spoils_no_other():
-    start = stack_seeds(build_small, (1, 2))
-    start["W_hy"][0] = torch.nan
-    result = train((1, 2), start=start)
-    alone = train((2,), start=pick(start, [1]))
-    torch.testing.assert_close(result["weights"]["W_hy"][1], alone["weights"]["W_hy"][0])
+    stack = stack_seeds(build_small, (1, 2))
+    stack["W_hy"][0] = torch.nan
+    start = [pick(stack, i) for i in range(2)]
+    result, alone = train((1, 2), start=start), train((2,), start=start[1:])
+    torch.testing.assert_close(result["weights"][1]["W_hy"], alone["weights"][0]["W_hy"])
     assert result["val_accuracy"][0] == 0 < result["val_accuracy"][1]
 
 
