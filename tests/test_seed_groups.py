@@ -45,9 +45,8 @@ def test_a_seed_in_a_group_learns_what_it_learns_alone(kind, options):
     for i, seed in enumerate(SEEDS):
         alone = train((seed,), build=build, **options)
         for name, values in alone["weights"][0].items():
-            torch.testing.assert_close(
-                together["weights"][name][i], values[0], rtol=1e-8, atol=1e-9
-            )
+            own = together["weights"][i][name]
+            torch.testing.assert_close(own, values, rtol=1e-8, atol=1e-9)
         assert together["val_accuracy"][i] == alone["val_accuracy"][0]
         np.testing.assert_array_equal(together["curve"][i], alone["curve"][0])
         np.testing.assert_allclose(together["norm"][i], alone["norm"][0], rtol=1e-6)
