@@ -6,6 +6,7 @@ makes a row per seed out of the group's row of a sweep.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -115,9 +116,9 @@ def train_group(
         train, val: (x (N, T), y (N,)). max_norm: clip before the step; None: never.
         enough: validation accuracy at which a seed stops. It is looked at every check_every steps.
     Returns: S values each, in the order of the seeds: "weights", as they were best on validation;
-        "val_accuracy" with them; "solved_step", NaN where never; "steps" made; and per check
-        "curve", the validation accuracy, and "norm", of the last gradient before clipping, of a
-        stopped seed its last one.
+        "val_accuracy" with them; "solved_step", NaN where never; "steps" made, and the share of
+        them that was "clipped"; and per check "curve", the validation accuracy, and "norm", of the
+        last gradient before clipping, of a stopped seed its last one.
     """
     if num_steps < 1 or check_every < 1 or not learning_rate > 0:
         sizes = f"{num_steps}, {check_every} and {learning_rate}"
@@ -128,12 +129,13 @@ def train_group(
     squares = {name: torch.zeros_like(values) for name, values in best.items()}
     drawer, alive = BatchDrawer(*train, batch_size, seeds), torch.arange(S)
     accuracy, norms, solved_step = torch.full((3, S), torch.nan, dtype=torch.float64)
-    highest, steps = torch.full((S,), -1.0).double(), torch.zeros(S)
+    highest, steps, clipped = torch.full((S,), -1.0).double(), torch.zeros(S), torch.zeros(S)
     curves, norm_curves = [], []
     for step in range(1, num_steps + 1):
         losses = group_losses(model, stack, *drawer.draw())
         grads = torch.autograd.grad(losses.sum(), list(stack.values()))
         grads, last_norms = clip_per_seed(list(grads), max_norm)  # before the step
+        clipped[alive] += last_norms > (math.inf if max_norm is None else max_norm)
         with torch.no_grad():
             for name, grad in zip(stack, grads, strict=True):
                 rmsprop_step(stack[name], grad, squares[name], learning_rate)
@@ -156,6 +158,7 @@ def train_group(
             squares, alive = pick(squares, going_on), alive[going_on]
             drawer.keep(going_on)
     results = {"val_accuracy": highest, "solved_step": solved_step, "steps": steps}
+    results["clipped"] = clipped / steps
     results |= {"curve": torch.stack(curves, dim=1), "norm": torch.stack(norm_curves, dim=1)}
     weights = [pick(best, i) for i in range(S)]
     return {"weights": weights} | {name: values.numpy() for name, values in results.items()}

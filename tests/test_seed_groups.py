@@ -98,6 +98,19 @@ def test_the_best_weights_are_kept_and_a_start_is_left_as_it_is():
         assert all(torch.equal(one[name], old[name]) for name in one)
 
 
+@pytest.mark.parametrize(("max_norm", "expected"), [(None, 0), (1e-9, 1), (1e9, 0)])
+def test_the_share_of_clipped_steps_is_counted(max_norm, expected):
+    result = train(SEEDS, num_steps=60, enough=0.5, max_norm=max_norm)
+    assert result["clipped"].tolist() == [expected] * len(SEEDS)
+
+
+def test_some_seeds_are_clipped_more_often_than_others():
+    norms = train(SEEDS, num_steps=60, enough=2.0, check_every=1, max_norm=None)["norm"]
+    limit = float(np.median(norms[:, 0]))  # the first gradient is the same, clipped or not
+    first = train(SEEDS, num_steps=1, max_norm=limit)["clipped"]
+    assert first.tolist() == (norms[:, 0] > limit).astype(float).tolist() != [0.0] * len(SEEDS)
+
+
 def test_starts_are_those_of_the_seed_and_the_callers_numbers_go_on():
     torch.manual_seed(0)
     torch.rand(1)
