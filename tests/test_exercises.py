@@ -145,6 +145,18 @@ BY_HAND = {
     "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
     "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
+    "discriminator_loss, generator_loss, saturating_loss": [
+        (
+            "(1 - real_label) * F.logsigmoid(-real_logits)",
+            "(1 - real_label) * F.logsigmoid(real_logits)",
+        ),
+        ("-F.logsigmoid(-fake_logits)", "-torch.log(1 - torch.sigmoid(fake_logits))"),
+        ("return F.logsigmoid(-fake_logits).mean()", "return -F.logsigmoid(fake_logits).mean()"),
+    ],
+    "interpolate, interpolate_on_sphere": [
+        ("linspace(0, 1, num,", "linspace(0, 1, num + 1,"),
+        ("torch.sin(share * angle) * b", "share * b"),
+    ],
     "odd_counts, guess_by_counting": [
         ("odd, counts)", "odd, torch.ones_like(counts))"),
     ],
