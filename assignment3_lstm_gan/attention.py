@@ -61,21 +61,27 @@ def join_masks(key_padding_mask, attn_mask, num_heads, dtype):
     return sum(masks) if masks else None
 
 
+def split_heads(x, num_heads):
+    """Return x (N, T, E) as (N, heads, T, E / heads): each head takes its share of the features."""
+    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+def fused_attention(q, k, v, bias=None, dropout=0.0):
+    """Return the out of `attention` by torch's kernel, which never writes down (T, S) weights."""
+    return F.scaled_dot_product_attention(q, k, v, bias, dropout), None
+
+
 class MultiheadAttention(nn.Module):
     """Attention in several heads, like torch.nn.MultiheadAttention with batch_first=True."""
 
-    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, device=None, dtype=None):
+    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, dtype=None):
         super().__init__()
-        check_whole(embed_dim=embed_dim, num_heads=num_heads)
-        check_number("dropout", dropout, 0, 1)
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim is {embed_dim}; num_heads={num_heads} must divide it")
+        check_heads(embed_dim, num_heads, dropout)
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
-        made = dict(device=device, dtype=dtype)
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim, **made)) if bias else None
-        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias, **made)
-        nn.init.xavier_uniform_(self.in_proj_weight)  # torch's start values, in torch's order
+        self.out_proj = nn.Linear(embed_dim, embed_dim, bias, dtype=dtype)
+        W = torch.empty(3 * embed_dim, embed_dim, dtype=dtype)  # for q, k and v, stacked
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(W))
+        self.in_proj_bias = nn.Parameter(W.new_zeros(3 * embed_dim)) if bias else None
         if bias:
             nn.init.zeros_(self.out_proj.bias)
 
@@ -83,33 +89,21 @@ class MultiheadAttention(nn.Module):
         self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
         average_attn_weights=True,
     ):  # fmt: skip
-        """Return out (N, T, E) and the weights (N, T, S), per head (N, heads, T, S) or None.
+        """Return out (N, T, E) and the weights (N, T, S), per head (N, heads, T, S), or None.
 
-        Args:
-            query: (N, T, E). key, value: (N, S, E). Masks: see `join_masks`.
-            need_weights: without them torch's fused kernel does the arithmetic: the same numbers,
-                but the (T, S) weights are never written to memory.
+        query: (N, T, E). key, value: (N, S, E). Masks: see `join_masks`.
         """
         check_attention(self, query, key, value, key_padding_mask, attn_mask)
-        W, b = self.in_proj_weight.chunk(3), (None,) * 3  # each (E, E): for q, k and v
-        if self.in_proj_bias is not None:
-            b = self.in_proj_bias.chunk(3)
+        W = self.in_proj_weight.chunk(3)  # each (E, E)
+        b = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         inputs = zip((query, key, value), W, b, strict=True)
-        q, k, v = (self.split(F.linear(x, W_i, b_i)) for x, W_i, b_i in inputs)
+        q, k, v = (split_heads(F.linear(*given), self.num_heads) for given in inputs)
         bias = join_masks(key_padding_mask, attn_mask, self.num_heads, q.dtype)
-        dropout = self.dropout if self.training else 0.0
-        if need_weights:
-            out, weights = attention(q, k, v, bias, dropout)
-        else:
-            out, weights = F.scaled_dot_product_attention(q, k, v, bias, dropout), None
-        out = self.out_proj(out.transpose(1, 2).flatten(2))  # heads side by side: (N, T, E)
+        attend = attention if need_weights else fused_attention
+        out, weights = attend(q, k, v, bias, self.dropout if self.training else 0.0)
         if need_weights and average_attn_weights:
             weights = weights.mean(dim=1)
-        return out, weights
-
-    def split(self, x):
-        """Return x (N, T, E) as (N, heads, T, E / heads)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return self.out_proj(out.transpose(1, 2).flatten(2)), weights  # heads side by side
 
 
 # ---- positions ----
@@ -190,6 +184,14 @@ class EncoderBlock(nn.Module):
 
 
 # ---- checks ----
+
+
+def check_heads(embed_dim, num_heads, dropout):
+    """Raise ValueError for the first argument of MultiheadAttention that is not allowed."""
+    check_whole(embed_dim=embed_dim, num_heads=num_heads)
+    check_number("dropout", dropout, 0, 1)
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim is {embed_dim}; num_heads={num_heads} must divide it")
 
 
 def check_attention(module, query, key, value, key_padding_mask, attn_mask):

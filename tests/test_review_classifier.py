@@ -43,8 +43,10 @@ def test_padding_gets_no_gradient(pooling):
     net = model(pooling=pooling)
     words = torch.nn.functional.pad(texts(2, 4), (0, 5))
     net(words).square().sum().backward()
-    assert (net.words.weight.grad[PADDING] == 0).all() and (net.words.weight[PADDING] == 0).all()
-    assert net.words.weight.grad[words[0, 0]].abs().sum() > 0
+    assert (net.embedding.words.weight.grad[PADDING] == 0).all() and (
+        net.embedding.words.weight[PADDING] == 0
+    ).all()
+    assert net.embedding.words.weight.grad[words[0, 0]].abs().sum() > 0
 
 
 @pytest.mark.parametrize(("pooling", "positions"), list(itertools.product(POOLINGS, POSITIONS)))
@@ -58,7 +60,7 @@ def test_no_layers_is_a_linear_bag_of_words():
     torch.manual_seed(0)
     net = ReviewClassifier(30, 8, num_layers=0, positions="none").double().eval()
     words = torch.tensor([[3, 4, 5], [6, 0, 0]])
-    vectors = net.words.weight
+    vectors = net.embedding.words.weight
     means = torch.stack([vectors[[3, 4, 5]].mean(dim=0), vectors[6]])
     torch.testing.assert_close(net(words), net.head(means))
 
@@ -66,11 +68,11 @@ def test_no_layers_is_a_linear_bag_of_words():
 def test_pairs_add_their_vector_and_none_adds_nothing():
     net = model(12)
     words = texts(2, 5)
-    x, _ = net.embed(words, torch.zeros_like(words))
-    y, _ = net.embed(words, torch.full_like(words, 3))
-    torch.testing.assert_close(y - x, net.pairs.weight[3].expand(2, 5, 8))
-    net.pairs = None
-    torch.testing.assert_close(net.embed(words)[0], x)
+    x, _ = net.embedding(words, torch.zeros_like(words))
+    y, _ = net.embedding(words, torch.full_like(words, 3))
+    torch.testing.assert_close(y - x, net.embedding.pairs.weight[3].expand(2, 5, 8))
+    net.embedding.pairs = None
+    torch.testing.assert_close(net.embedding(words)[0], x)
 
 
 def test_pool():
@@ -129,9 +131,12 @@ def test_ids_that_do_not_fit(words, message):
 
 def test_pairs_that_do_not_fit():
     net = model(12)
-    for pairs in (None, texts(2, 4, 12)):
-        with pytest.raises(ValueError, match="pairs must be given, in the shape of words"):
-            net(texts(2, 5), pairs)
+    with pytest.raises(ValueError, match="pairs is NoneType, and the model has a table for pairs"):
+        net(texts(2, 5))
+    with pytest.raises(ValueError, match="pairs is Tensor, and the model has no table for pairs"):
+        model()(texts(2, 5), texts(2, 5))
+    with pytest.raises(ValueError, match=r"pairs has shape \(2, 4\); words has \(2, 5\)"):
+        net(texts(2, 5), texts(2, 4, 12))
     with pytest.raises(ValueError, match="pairs holds the id 12; ids must be 0 … 11"):
         net(texts(1, 1), torch.tensor([[12]]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_every_pair_has_an_id_of_its_own():
     pairs = PairVocabulary([ids], 20, 1_000, min_count=1)
     found = pairs.encode(ids)[:-1]
     seen = {}
-    for pair, number in zip(zip(ids[:-1], ids[1:], strict=True), found, strict=True):
+    for pair, number in zip(pairwise(ids), found, strict=True):
         assert seen.setdefault(pair, number) == number
     assert sorted(seen.values()) == list(range(1, len(pairs)))
 
@@ -117,7 +119,7 @@ def test_a_split_parts_all_examples(split, N, share):
 
 
 def test_neighbours_stay_together():
-    train, val = split_by_blocks(10_000, 0.2, rng(), block_size=100)
+    _, val = split_by_blocks(10_000, 0.2, rng(), block_size=100)
     in_val = np.isin(np.arange(10_000), val).reshape(100, 100)
     assert (in_val.all(axis=1) | ~in_val.any(axis=1)).all() and in_val.all(axis=1).sum() == 20
     random_val = np.isin(np.arange(10_000), split_at_random(10_000, 0.2, rng())[1])
