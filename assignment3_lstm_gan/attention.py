@@ -31,14 +31,15 @@ def attention(q, k, v, bias=None, dropout=0.0):
         dropout: the share of weights that are set to 0; the others grow to make up for it.
     Source: Vaswani et al. 2017, equation 1.
     """
-    scores = q @ k.mT / math.sqrt(q.shape[-1])  # (…, T, S)
-    if bias is None:
-        weights = scores.softmax(dim=-1)
-    else:
+    scores = q @ (k.mT / math.sqrt(q.shape[-1]))  # (…, T, S)
+    if bias is not None:
         blind = (bias == -math.inf).all(dim=-1, keepdim=True)  # (…, T, 1): nothing to look at
-        scores = (scores + bias).masked_fill(blind, 0.0)  # a softmax of −inf alone would be NaN
-        weights = scores.softmax(dim=-1).masked_fill(blind, 0.0)
-    weights = F.dropout(weights, dropout)
+        scores = scores + bias.masked_fill(blind, 0.0)  # a softmax of −inf alone would be NaN
+    weights = scores.softmax(dim=-1)
+    if bias is not None and blind.any():
+        weights = weights.masked_fill(blind, 0.0)
+    if dropout:
+        weights = F.dropout(weights, dropout)
     return weights @ v, weights
 
 
@@ -169,7 +170,7 @@ class EncoderBlock(nn.Module):
         """Return (N, T, E) from src (N, T, E); the masks are those of MultiheadAttention."""
 
         def attend(x):
-            out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)
+            out, _ = self.self_attn(x, x, x, src_key_padding_mask, True, src_mask, False)
             return self.dropout(out)
 
         if self.norm_first:

@@ -70,7 +70,7 @@ class ReviewClassifier(nn.Module):
 
     def __init__(
         self, num_words, embed_dim=64, num_heads=4, num_layers=1, num_classes=2, *, num_pairs=0,
-        positions="sinusoidal", pooling="mean", max_len=4_096, dropout=0.1, feature_dropout=0.0,
+        positions="sinusoidal", pooling="mean", max_len=4_096, dropout=0.0, feature_dropout=0.0,
     ):  # fmt: skip
         super().__init__()
         check_classifier(num_words, num_layers, num_classes, num_pairs, pooling, feature_dropout)

@@ -7,7 +7,7 @@ baselines see exactly the same words.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ def check_split(num_examples, share, rng):
 # ---- batches ----
 
 
-def bucketed(lengths, batch_size, rng=None) -> Iterator[np.ndarray]:
+def bucketed(lengths, batch_size, rng=None):
     """Yield the indices of batches of texts of like length: together they need little padding.
 
     Args:
