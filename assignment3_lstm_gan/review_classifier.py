@@ -42,7 +42,7 @@ class Embedding(nn.Module):
     def __init__(self, num_words, embed_dim, num_pairs, positions, max_len, has_cls, dropout):
         super().__init__()
         self.words = token_table(num_words, embed_dim)
-        self.pairs = token_table(num_pairs, embed_dim) if num_pairs else None
+        self.pairs = token_table(num_pairs, embed_dim, length=0) if num_pairs else None
         self.cls = nn.Parameter(torch.zeros(embed_dim)) if has_cls else None
         self.positions, self.dropout = Positions(positions, max_len, embed_dim), dropout
 
@@ -92,11 +92,14 @@ class ReviewClassifier(nn.Module):
         return self.head(self.dropout(pool(x, padding, self.pooling)))
 
 
-def token_table(num_tokens, embed_dim):
-    """Return a table of one vector per token, of length about 1; that of padding is 0."""
+def token_table(num_tokens, embed_dim, length=1.0):
+    """Return a table of one vector per token, all of about this length; that of padding is 0.
+
+    Vectors of length 0 add nothing until they have learnt something: right for rare pairs.
+    """
     table = nn.Embedding(num_tokens, embed_dim, padding_idx=PADDING)
     with torch.no_grad():
-        table.weight[1:] /= math.sqrt(embed_dim)
+        table.weight *= length / math.sqrt(embed_dim)
     return table
 
 

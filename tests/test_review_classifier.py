@@ -67,7 +67,11 @@ def test_no_layers_is_a_linear_bag_of_words():
 
 def test_pairs_add_their_vector_and_none_adds_nothing():
     net = model(12)
+    assert (net.embedding.pairs.weight == 0).all()  # at the start
+    assert net.embedding.words.weight[1:].detach().norm(dim=1).mean() == pytest.approx(1, abs=0.2)
+    torch.nn.init.normal_(net.embedding.pairs.weight)
     words = texts(2, 5)
+    net.embedding.pairs.weight.data[0] = 0
     x, _ = net.embedding(words, torch.zeros_like(words))
     y, _ = net.embedding(words, torch.full_like(words, 3))
     torch.testing.assert_close(y - x, net.embedding.pairs.weight[3].expand(2, 5, 8))
