@@ -127,6 +127,20 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
+    "attention": [
+        ("q.shape[-1]", "k.shape[-2]"),
+        ("weights = weights.masked_fill(blind, 0.0)", "pass"),
+        ("bias.masked_fill(blind, 0.0)", "bias"),
+    ],
+    "sinusoidal_positions": [
+        ("10_000.0 **", "1_000.0 **"),
+        ("dim=2).flatten(1)", "dim=1).flatten(1)"),
+    ],
+    "pool": [
+        ("padding[:, :, None], -math.inf", "padding[:, :, None], 0.0"),
+        ("x.masked_fill(padding[:, :, None], 0.0).sum", "x.sum"),
+        ("(~padding).sum(dim=1, keepdim=True)", "x.shape[1]"),
+    ],
     "rnn_backward": [
         ("1 - h[1:] ** 2", "1 - h[:-1] ** 2"),
         ("        dz[t] += dh\n", ""),
@@ -254,6 +268,12 @@ NOT_CAUGHT = {
         SMOOTHED + "dlogits -= label_smoothing": NO_SMOOTHING,
         "cross_entropy_backward: np.exp(log_probs) → np.exp(log_probs, out=log_probs)": "each "
         "cache is used once; notebook 02 uses one twice",
+    },
+    "02_transformer_imdb": {
+        "attention: if dropout: → if True:": "a share of 0 drops nothing",
+        "pool: return kept / (~padding).sum(dim=1, keepdim=True) → "
+        "return kept / (~padding).mean(dim=1, keepdim=True)": "torch refuses by the very error "
+        "that stands for an empty body",
     },
     "08_rnn_palindromes": {
         ODD + "F.one_hot(x, NUM_DIGITS).mean(dim=1) % 2 == 1": NO_MEAN,
