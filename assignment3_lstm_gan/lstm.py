@@ -57,49 +57,48 @@ def gates_backward(dh, dc, gates, c_before, tanh_c, out):
 
 
 class LSTMSteps(torch.autograd.Function):
-    """All steps, from inputs (T, …, N, 4H) that hold W_xh x_t + b; its gradient by hand.
-
-    Autograd would keep every intermediate result; here the four gates and two tanh of each step
-    are enough, and the gradient of W_hh is added up in place.
-    """
+    """All steps of x (T, …, N, D), the gradient by hand. Returns every h, and the last c."""
 
     @staticmethod
-    def forward(ctx, inputs, h0, c0, W_hh):
-        add_product = torch.addmm if W_hh.ndim == 2 else torch.baddbmm  # one network, or a stack
-        H, hidden, cells, kept = W_hh.shape[-1], [h0], [c0], []
-        for x_t in inputs.unbind():
-            gates = add_product(x_t, hidden[-1], W_hh.mT)
-            modulation = gates[..., 2 * H : 3 * H].tanh_()
-            gates[..., : 2 * H].sigmoid_()
-            gates[..., 3 * H :].sigmoid_()
-            c = torch.addcmul(gates[..., H : 2 * H] * cells[-1], gates[..., :H], modulation)
-            tanh_c = c.tanh()
-            hidden.append(gates[..., 3 * H :] * tanh_c)
-            cells.append(c)
-            kept.append((gates, tanh_c))
-        ctx.save_for_backward(W_hh)
-        ctx.hidden, ctx.cells, ctx.kept = hidden, cells, kept
-        return torch.stack(hidden[1:]), c.clone()
+    def forward(ctx, x, h0, c0, W_xh, W_hh, b):
+        add_product = torch.Tensor.addmm_ if W_hh.ndim == 2 else torch.Tensor.baddbmm_
+        H, hidden, cells, tanh_cells = W_hh.shape[-1], [h0], [c0], []
+        all_gates = (x @ W_xh.mT).add_(b[..., None, :])  # (T, …, N, 4H): this waits for no h
+        for gates in all_gates.unbind():  # views: each step completes its own in place
+            add_product(gates, hidden[-1], W_hh.mT)
+            gates[..., 2 * H : 3 * H].mul_(2)
+            gates.sigmoid_()  # one for all four, since tanh(z) = 2 sigmoid(2z) − 1
+            gates[..., 2 * H : 3 * H].mul_(2).sub_(1)
+            i, f, g, o = gates.chunk(4, dim=-1)
+            cells.append(torch.addcmul(f * cells[-1], i, g))
+            tanh_cells.append(torch.sigmoid(2 * cells[-1]).mul_(2).sub_(1))
+            hidden.append(o * tanh_cells[-1])
+        ctx.save_for_backward(x, W_xh, W_hh)
+        ctx.kept = all_gates, hidden, cells, tanh_cells
+        return torch.stack(hidden[1:]), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dhidden, dc):
-        (W_hh,), hidden, cells = ctx.saved_tensors, ctx.hidden, ctx.cells
+        (x, W_xh, W_hh), (all_gates, hidden, cells, tanh_cells) = ctx.saved_tensors, ctx.kept
         add_product = torch.Tensor.addmm_ if W_hh.ndim == 2 else torch.Tensor.baddbmm_
-        dW_hh, dh = torch.zeros_like(W_hh), torch.zeros_like(hidden[0])
-        dinputs = dhidden.new_empty(len(dhidden), *ctx.kept[0][0].shape)
-        for t in range(len(dhidden) - 1, -1, -1):  # hidden[t] is the state before step t
+        dW_hh, dW_hx, db = torch.zeros_like(W_hh), W_xh.mT.new_zeros(W_xh.mT.shape), 0
+        dz, dh, dx = torch.empty_like(all_gates[0]), torch.zeros_like(hidden[0]), []
+        for t in range(len(x) - 1, -1, -1):  # hidden[t] is the state before this step
             dh = dh + dhidden[t]
-            dc = gates_backward(dh, dc, ctx.kept[t][0], cells[t], ctx.kept[t][1], dinputs[t])
-            add_product(dW_hh, dinputs[t].mT, hidden[t])
-            dh = dinputs[t] @ W_hh
-        return dinputs, dh, dc, dW_hh
+            dc = gates_backward(dh, dc, all_gates[t], cells[t], tanh_cells[t], dz)
+            add_product(dW_hh, dz.mT, hidden[t])
+            add_product(dW_hx, x[t].mT, dz)  # turned: a narrow product is faster this way
+            db = db + dz.sum(dim=-2)
+            if ctx.needs_input_grad[0]:
+                dx.append(dz @ W_xh)
+            dh = dz @ W_hh
+        return torch.stack(dx[::-1]) if dx else None, dh, dc, dW_hx.mT, dW_hh, db
 
 
 def lstm_sequence(x, h0, c0, W_xh, W_hh, b):
     """Return every h (T, …, N, H) and the last c (…, N, H): `lstm_states`, faster."""
-    inputs = x @ W_xh.mT + b[..., None, :]  # (T, …, N, 4H): what does not wait for h
-    return LSTMSteps.apply(inputs, h0, c0, W_hh)
+    return LSTMSteps.apply(x, h0, c0, W_xh, W_hh, b)
 
 
 class LSTMCell(Recurrent):
