@@ -61,11 +61,11 @@ class LSTMSteps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, h0, c0, W_xh, W_hh, b):
-        add_product = torch.Tensor.addmm_ if W_hh.ndim == 2 else torch.Tensor.baddbmm_
+        add_product = torch.addmm if W_hh.ndim == 2 else torch.baddbmm  # one network, or a stack
         H, hidden, cells, tanh_cells = W_hh.shape[-1], [h0], [c0], []
         all_gates = (x @ W_xh.mT).add_(b[..., None, :])  # (T, …, N, 4H): this waits for no h
         for gates in all_gates.unbind():  # views: each step completes its own in place
-            add_product(gates, hidden[-1], W_hh.mT)
+            add_product(gates, hidden[-1], W_hh.mT, out=gates)
             gates[..., 2 * H : 3 * H].mul_(2)
             gates.sigmoid_()  # one for all four, since tanh(z) = 2 sigmoid(2z) − 1
             gates[..., 2 * H : 3 * H].mul_(2).sub_(1)
@@ -81,18 +81,17 @@ class LSTMSteps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dhidden, dc):
         (x, W_xh, W_hh), (all_gates, hidden, cells, tanh_cells) = ctx.saved_tensors, ctx.kept
-        add_product = torch.Tensor.addmm_ if W_hh.ndim == 2 else torch.Tensor.baddbmm_
+        add_product = torch.addmm if W_hh.ndim == 2 else torch.baddbmm  # one network, or a stack
         dW_hh, dW_hx, db = torch.zeros_like(W_hh), W_xh.mT.new_zeros(W_xh.mT.shape), 0
-        dz, dh, dx = torch.empty_like(all_gates[0]), torch.zeros_like(hidden[0]), []
+        dz, dh, dx = torch.empty_like(all_gates[0]), dhidden[-1], []
         for t in range(len(x) - 1, -1, -1):  # hidden[t] is the state before this step
-            dh = dh + dhidden[t]
             dc = gates_backward(dh, dc, all_gates[t], cells[t], tanh_cells[t], dz)
-            add_product(dW_hh, dz.mT, hidden[t])
-            add_product(dW_hx, x[t].mT, dz)  # turned: a narrow product is faster this way
+            add_product(dW_hh, dz.mT, hidden[t], out=dW_hh)
+            add_product(dW_hx, x[t].mT, dz, out=dW_hx)  # turned: a narrow product is faster so
             db = db + dz.sum(dim=-2)
             if ctx.needs_input_grad[0]:
                 dx.append(dz @ W_xh)
-            dh = dz @ W_hh
+            dh = add_product(dhidden[t - 1], dz, W_hh) if t else dz @ W_hh
         return torch.stack(dx[::-1]) if dx else None, dh, dc, dW_hx.mT, dW_hh, db
 
 
