@@ -127,6 +127,23 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
+    "rnn_backward": [
+        ("1 - h[1:] ** 2", "1 - h[:-1] ** 2"),
+        ("        dz[t] += dh\n", ""),
+        ("h[:-1].reshape", "h[1:].reshape"),
+        ("out.reshape", "h[1:].reshape"),
+    ],
+    "temperature_probs": [("/ temperature)", "* temperature)"), ("np.argmax", "np.argmin")],
+    "nucleus": [
+        ("before < p", "before <= p"),
+        (" - probs[order]", ""),
+        ("return cut / cut.sum()", "return cut"),
+    ],
+    "bernoulli_nats": [("flatten(-3)", "flatten(-2)")],
+    "kl_normal": [("(mu - mu_0) ** 2", "(mu - mu_0).abs()"), ("log_var_0.exp()", "1.0")],
+    "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
+    "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
+    "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
     "odd_counts, guess_by_counting": [
         ("odd, counts)", "odd, torch.ones_like(counts))"),
