@@ -193,6 +193,17 @@ BY_HAND = {
         ("square.sqrt().add_(eps)", "square.sqrt_().add_(eps)"),
         ("addcmul_(grad, grad, value", "add_(grad, alpha"),
     ],
+    "lstm_step": [
+        ("i, f, g, o = gates", "i, f, o, g = gates"),
+        ("o * torch.tanh(c), c", "o * c, c"),
+        ("torch.tanh(g)", "torch.sigmoid(g)"),
+        ("    c = f * c + i * torch.tanh(g)", "    c *= f\n    c += i * torch.tanh(g)"),
+    ],
+    "gates_backward": [
+        ("return dc * f", "return dc * i"),
+        ("dc, dh * o, 1", "dc, dh, 1"),
+        ("torch.addcmul(dc, dh * o, 1 - tanh_c * tanh_c)", "dc + 0 * tanh_c"),
+    ],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
@@ -284,6 +295,12 @@ NOT_CAUGHT = {
         SCALE_BY + "scale = (max_norm / norms).clamp(max=1.0)": "by a millionth",
         SCALED + "*[1]) for grad in grads], norms)": TWO_AXES,
         SCALED + "*[1] * 1) for grad in grads], norms)": TWO_AXES,
+    },
+    "01_lstm_palindromes": {
+        "gates_backward: i, f, g, o = gates.chunk(4, dim=-1) → "
+        "i, f, g, o = gates.chunk(4, dim=1)": "of two axes it is the last; so the next",
+        "gates_backward: di, df, dg, do = out.chunk(4, dim=-1) → "
+        "di, df, dg, do = out.chunk(4, dim=1)": "as above",
     },
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",

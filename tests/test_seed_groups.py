@@ -21,14 +21,15 @@ from assignment2_pytorch_cnn_rnn.seed_groups import (
     stack_weights,
     train_group,
 )
+from assignment3_lstm_gan.lstm import build_lstm
 from shared.experiments import paired_difference, summarise
 
 DATA = split_palindromes(5)
 SEEDS = (3, 1, 4)
 
 
-def build_small(**options):
-    return build_rnn(12, **options).double()
+def build_small(kind="rnn"):
+    return {"rnn": build_rnn, "lstm": build_lstm}[kind](12).double()
 
 
 def train(seeds, num_steps=60, build=build_small, **options):
@@ -36,10 +37,10 @@ def train(seeds, num_steps=60, build=build_small, **options):
     return train_group(build, DATA.train, DATA.val, seeds, num_steps=num_steps, **options)
 
 
-@pytest.mark.parametrize("start", [{}, {"gain": 1.0}])
+@pytest.mark.parametrize("kind", ["rnn", "lstm"])
 @pytest.mark.parametrize("options", [{}, {"max_norm": 0.05}, {"max_norm": None}])
-def test_a_seed_in_a_group_learns_what_it_learns_alone(start, options):
-    build = partial(build_small, **start)
+def test_a_seed_in_a_group_learns_what_it_learns_alone(kind, options):
+    build = partial(build_small, kind)
     together = train(SEEDS, build=build, **options)
     for i, seed in enumerate(SEEDS):
         alone = train((seed,), build=build, **options)
