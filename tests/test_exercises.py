@@ -119,6 +119,27 @@ BY_HAND = {
         ("linspace(0, 1, num,", "linspace(0, 1, num + 1,"),
         ("torch.sin(share * angle) * b", "share * b"),
     ],
+    "transposed_conv2d": [
+        ("j : j + stride * W : stride] += part", "j : j + stride * W : stride] = part"),
+        (
+            '"nchw,cd->ndhw", x, weight[:, :, i, j]',
+            '"nchw,cd->ndhw", x, weight.flip(2, 3)[:, :, i, j]',
+        ),
+        ("(H - 1) * stride + k_h, (W - 1) * stride + k_w", "H * stride + k_h, W * stride + k_w"),
+    ],
+    "power_iteration": [
+        ("u = F.normalize(matrix @ v, dim=0)", "u = matrix @ v"),
+        (
+            "v = F.normalize(matrix.T @ u, dim=0)",
+            "v = F.normalize(v + matrix.T @ u, dim=0) * 0 + v",
+        ),
+    ],
+    "SpectralNorm": [
+        ("self.u, self.v = power_iteration(matrix, self.v)", "power_iteration(matrix, self.v)"),
+        ("if self.training:", "if True:"),
+        ("(self.u @ (matrix @ self.v))", "(self.u @ (matrix @ self.v)).detach()"),
+        ("(self.u @ (matrix @ self.v))", "matrix.norm()"),
+    ],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
