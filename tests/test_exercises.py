@@ -131,7 +131,7 @@ BY_HAND = {
         ("u = F.normalize(matrix @ v, dim=0)", "u = matrix @ v"),
         (
             "v = F.normalize(matrix.T @ u, dim=0)",
-            "v = F.normalize(v + matrix.T @ u, dim=0) * 0 + v",
+            "v = matrix.T @ u",
         ),
     ],
     "SpectralNorm": [
@@ -208,6 +208,10 @@ NOT_CAUGHT = {
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
+    },
+    "02_dcgan_cifar10": {
+        "forward: return weight / (self.u @ (matrix @ self.v)) → "
+        "return weight / (matrix @ self.v @ self.u)": "equal, of two vectors",
     },
 }
 
