@@ -3,12 +3,15 @@
 `sweep` runs every setting with every seed and keeps finished runs on disk. A kept run is found
 again only where it must come out the same: a notebook's state is what its executed cells made, so
 the key is the sequence of cells executed in this kernel, the code of our modules as imported, the
-profile, the versions, the data sets, the setting and the seed. No code is looked into. What it
-cannot see is a file that a cell reads by itself; a loader of ours notes what it reads.
+profile, the versions, the data sets, the setting and the seed. Code is not looked into, but for
+one thing: top-level statements that only assert or print do not count, so that a claim may be put
+right without a run. What the key cannot see is a file that a cell reads by itself; a loader of
+ours notes what it reads.
 """
 
 from __future__ import annotations
 
+import ast
 import datetime
 import hashlib
 import linecache
@@ -16,7 +19,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,9 +37,45 @@ from shared.source_hash import code_hash, imported_hashes
 _sweeps_in_cell = {"cell": None, "count": 0}
 
 
-def _cell_hash(source: str) -> str:
+# Calls after which everything is as it was; any other may draw a random number, say.
+_READS = frozenset(
+    "abs all any bool enumerate float int isclose isfinite isinstance items keys len list max mean "
+    "min print range round set sorted std str sum tuple values zip".split()
+)
+
+
+def _only_reads(statement: ast.stmt, names: Mapping) -> bool:
+    """Return whether a statement asserts or prints, and changes nothing that `names` hold."""
+    printed = getattr(getattr(statement, "value", None), "func", None)
+    if not (isinstance(statement, ast.Assert) or getattr(printed, "id", None) == "print"):
+        return False
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", None))
+            if called not in _READS:
+                return False
+        if isinstance(node, ast.Name) and isinstance(names.get(node.id), Iterator):
+            return False  # reading it takes something out of it
+        if isinstance(node, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
+            return False
+    return True
+
+
+def _without_checks(body: list[ast.stmt], names: Mapping) -> list[ast.stmt]:
+    """Return statements without those that only read, also inside an `if`."""
+    for statement in body:
+        if isinstance(statement, ast.If):
+            statement.body = _without_checks(statement.body, names) or [ast.Pass()]
+            statement.orelse = _without_checks(statement.orelse, names)
+    return [statement for statement in body if not _only_reads(statement, names)]
+
+
+def _cell_hash(source: str, names: Mapping) -> str:
+    """Return the hash of what a cell does; "" where it does nothing but read."""
     try:
-        return code_hash(source)
+        tree = ast.parse(source)
+        tree.body = _without_checks(tree.body, names)
+        return code_hash(ast.unparse(tree)) if tree.body else ""
     except SyntaxError:  # a top-level await, say: its text is its code
         return hashlib.sha256(source.encode()).hexdigest()
 
@@ -65,7 +104,7 @@ def _executed_cells() -> tuple[str, ...] | None:
     cells = shell.history_manager.input_hist_parsed[1:] if shell else []
     if not cells or not _is_running(shell, cells[-1]):
         return None
-    hashes = [_cell_hash(cell) for cell in cells]
+    hashes = [*filter(None, (_cell_hash(cell, shell.user_ns) for cell in cells))]
     while len(hashes) > 1 and hashes[-2] == hashes[-1]:
         hashes.pop()
     return tuple(hashes)

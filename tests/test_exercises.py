@@ -77,6 +77,27 @@ BY_HAND = {
         ("sum(squares)", "max(squares)"),
         ("return norm", "return min(norm, max_norm)"),
     ],
+    "paste": [
+        ("digits[:, 0]", "digits[:, 0].mT"),
+        ("rows[:, :, None], columns[:, None, :]", "columns[:, :, None], rows[:, None, :]"),
+        ("margin : margin + size, margin : margin + size", ":size, :size"),
+    ],
+    "VariableNet": [
+        ("h.mean(dim=(2, 3))", "h.sum(dim=(2, 3))"),
+        ("h.mean(dim=(2, 3))", "h.mean(dim=3).amax(dim=2)"),
+        ("h.amax(dim=(2, 3))", "h[..., :3, :3].amax(dim=(2, 3))"),
+    ],
+    "accumulate": [
+        ('reduction="sum") / num_digits', 'reduction="mean")'),
+        ('reduction="sum") / num_digits', 'reduction="mean") / len(parts)'),
+        ("        loss.backward()", "        model.zero_grad()\n        loss.backward()"),
+        ("        total += loss.item()", "        total = loss.item()"),
+    ],
+    "windows_at, random_crop": [
+        ("2 * padding + 1", "2 * padding"),
+        (":, top, left]", ":, left, top]"),
+    ],
+    "class_activation_maps": [("kmhw->nkhw", "kmwh->nkhw")],
     "least_squares": [
         ("centred * y", "x * y"),
         ("(centred**2).sum()", "(x**2).sum()"),
@@ -150,6 +171,7 @@ SMOOTHED = "cross_entropy_backward: dlogits -= label_smoothing / K → "
 RUNNING = "batchnorm_forward: running_mean += momentum * (mean - running_mean) → running_mean += "
 NO_SMOOTHING = "this page has no smoothing; notebook 02 checks it"
 NESTEROV = "sgd_update: g = g + momentum * v if nesterov else v → "
+MARGIN = "paste: margin = max(DIGIT - size, 0) → margin = "
 FIRST_BATCH = "the running mean starts at 0, as torch's does"
 NOT_CAUGHT = {
     "01_perceptron": {
@@ -208,6 +230,13 @@ NOT_CAUGHT = {
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
+    },
+    "05_multi_resolution_cnn": {
+        MARGIN + "max(DIGIT + size, 0)": "a wider margin is cut off as well; so the next two",
+        MARGIN + "max(DIGIT, 0)": "as above",
+        MARGIN + "max(size, 0)": "as above",
+        "forward: pooled = h.amax(dim=(2, 3)) → pooled = h.amax(dim=(3, 2))": "equal",
+        "forward: pooled = h.mean(dim=(2, 3)) → pooled = h.mean(dim=(3, 2))": "equal",
     },
     "02_dcgan_cifar10": {
         "forward: return weight / (self.u @ (matrix @ self.v)) → "

@@ -414,6 +414,59 @@ def test_more_seeds_run_only_the_new_ones(kernel):
     assert more.calls == []
 
 
+A_FACTOR = "factor = [2, 3]\nstream = iter(factor)\nrng = np.random.default_rng(0)"
+F_STREAM = "def f(x, a=next(stream)): return a * x"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "assert factor == [2, 3], 'a claim'",
+        "assert min(factor) < max(factor) and all(a < 4 for a in factor)",
+        "print(f'{factor[0]:.2f}', np.mean(factor))",
+        "if len(factor) == 2:\n    assert factor[0] == 2\nelse:\n    print('none')",
+        "# a remark",
+    ],
+)
+def test_a_claim_may_be_put_right_without_a_run(kernel, check):
+    first, again, none = kernel(), kernel(), kernel()
+    first.run(IMPORTS, A_FACTOR + "\n" + check, F_STREAM, SWEEP)
+    edited = check.replace("assert ", "assert 1 == 1 and ").replace("print(", "print('so', ")
+    again.run(IMPORTS, A_FACTOR + "\n" + edited, F_STREAM, SWEEP)
+    assert len(first.calls) == 2 and again.calls == []
+    if "if" not in check:
+        none.run(IMPORTS, A_FACTOR, edited, F_STREAM, SWEEP)  # in a cell of its own
+        assert none.calls == []
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "assert next(stream)",
+        "print(list(stream))",
+        "assert sum(a for a in stream)",
+        "assert (factor := [4])",
+        "assert factor.append(5) is None",
+        "assert rng.random() < 1",
+        "print(rng.random())",
+        "print(*map(factor.remove, [2]))",
+        "assert all([factor.clear() is None])",
+        "for a in factor:\n    print(a)",  # it leaves `a` behind
+        "def g(x):\n    assert x",
+        "if len(factor) == 2:\n    factor = [3, 3]",
+        "factor.reverse()",
+    ],
+)
+def test_a_statement_that_does_more_than_read_counts(kernel, check):
+    cells = (IMPORTS, A_FACTOR, check, "def f(x): return x", SWEEP)
+    first, again, without = kernel(), kernel(), kernel()
+    first.run(*cells)
+    again.run(*cells)
+    assert again.calls == []
+    without.run(*cells[:2], *cells[3:])
+    assert len(without.calls) == 2
+
+
 def test_profile_versions_data_and_inputs_are_in_the_key(kernel, monkeypatch, tmp_path):
     cells = (IMPORTS, "def f(x): return x", SWEEP)
 
