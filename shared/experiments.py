@@ -4,8 +4,8 @@
 again only where it must come out the same: a notebook's state is what its executed cells made, so
 the key is the sequence of cells executed in this kernel, the code of our modules as imported, the
 profile, the versions, the data sets, the setting and the seed. Code is not looked into, but for
-one thing: top-level statements that only assert or print do not count, so that a claim may be put
-right without a run. What the key cannot see is a file that a cell reads by itself; a loader of
+one thing: the asserts and prints that end a cell do not count, so that a claim may be put right
+without a run. What the key cannot see is a file that a cell reads by itself; a loader of
 ours notes what it reads.
 """
 
@@ -44,15 +44,12 @@ _READS = frozenset(
 )
 
 
-def _only_reads(statement: ast.stmt, names: Mapping) -> bool:
-    """Return whether a statement asserts or prints, and changes nothing that `names` hold."""
-    printed = getattr(getattr(statement, "value", None), "func", None)
-    if not (isinstance(statement, ast.Assert) or getattr(printed, "id", None) == "print"):
-        return False
-    for node in ast.walk(statement):
+def _only_reads(code: ast.AST, names: Mapping) -> bool:
+    """Return whether code changes nothing that `names`, the notebook's own, hold."""
+    for node in ast.walk(code):
         if isinstance(node, ast.Call):
             called = getattr(node.func, "id", getattr(node.func, "attr", None))
-            if called not in _READS:
+            if called not in _READS or called in names:  # a name of the notebook's may do anything
                 return False
         if isinstance(node, ast.Name) and isinstance(names.get(node.id), Iterator):
             return False  # reading it takes something out of it
@@ -62,12 +59,26 @@ def _only_reads(statement: ast.stmt, names: Mapping) -> bool:
 
 
 def _without_checks(body: list[ast.stmt], names: Mapping) -> list[ast.stmt]:
-    """Return statements without those that only read, also inside an `if`."""
-    for statement in body:
-        if isinstance(statement, ast.If):
-            statement.body = _without_checks(statement.body, names) or [ast.Pass()]
-            statement.orelse = _without_checks(statement.orelse, names)
-    return [statement for statement in body if not _only_reads(statement, names)]
+    """Return statements without the asserts and prints that they end with.
+
+    Those before the last statement that does something count: where one fails, the rest is not run.
+    """
+    while body:
+        last = body[-1]
+        if isinstance(last, ast.If):
+            last.body, last.orelse = (_without_checks(b, names) for b in (last.body, last.orelse))
+            if last.body or last.orelse or not _only_reads(last.test, names):
+                last.body = last.body or [ast.Pass()]
+                break
+        else:
+            printed = getattr(getattr(getattr(last, "value", None), "func", None), "id", None)
+            tells = isinstance(last, ast.Assert) or (
+                isinstance(last, ast.Expr) and printed == "print"
+            )
+            if not (tells and _only_reads(last, names)):
+                break
+        body = body[:-1]
+    return body
 
 
 def _cell_hash(source: str, names: Mapping) -> str:

@@ -190,9 +190,14 @@ def test_ctrl_c_leaves_finished_runs_kept(address, kernel, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     notebook, seeds = kernel(), tuple(range(6))
-    threading.Thread(target=press).start()
-    with pytest.raises(KeyboardInterrupt):
-        notebook.run(*cells(tmp_path / "log", body, seeds))
+    # a process that was started in the background ignores Ctrl-C, and we may be in one
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=press).start()
+        with pytest.raises(KeyboardInterrupt):
+            notebook.run(*cells(tmp_path / "log", body, seeds))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(list(folder.iterdir())) == 2
     with distributed.Client(address, set_as_default=False) as client:
         wait_for(

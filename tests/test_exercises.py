@@ -127,18 +127,45 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
-    "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
-    "discriminator_loss, generator_loss, saturating_loss": [
-        (
-            "(1 - real_label) * F.logsigmoid(-real_logits)",
-            "(1 - real_label) * F.logsigmoid(real_logits)",
-        ),
-        ("-F.logsigmoid(-fake_logits)", "-torch.log(1 - torch.sigmoid(fake_logits))"),
-        ("return F.logsigmoid(-fake_logits).mean()", "return -F.logsigmoid(fake_logits).mean()"),
+    "rnn_backward": [
+        ("1 - h[1:] ** 2", "1 - h[:-1] ** 2"),
+        ("        dz[t] += dh\n", ""),
+        ("h[:-1].reshape", "h[1:].reshape"),
+        ("out.reshape", "h[1:].reshape"),
     ],
-    "interpolate, interpolate_on_sphere": [
-        ("linspace(0, 1, num,", "linspace(0, 1, num + 1,"),
-        ("torch.sin(share * angle) * b", "share * b"),
+    "temperature_probs": [("/ temperature)", "* temperature)"), ("np.argmax", "np.argmin")],
+    "nucleus": [
+        ("before < p", "before <= p"),
+        (" - probs[order]", ""),
+        ("return cut / cut.sum()", "return cut"),
+    ],
+    "bernoulli_nats": [("flatten(-3)", "flatten(-2)")],
+    "kl_normal": [("(mu - mu_0) ** 2", "(mu - mu_0).abs()"), ("log_var_0.exp()", "1.0")],
+    "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
+    "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
+    "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
+    "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
+    "odd_counts, guess_by_counting": [
+        ("odd, counts)", "odd, torch.ones_like(counts))"),
+    ],
+    "rnn_step": [
+        ("torch.tanh(", "torch.sigmoid("),
+        ("W_hh.mT", "W_hh"),
+        ("b[..., None, :]", "2 * b[..., None, :]"),
+    ],
+    "rnn_states": [
+        ("h, W_hh.mT))", "h0, W_hh.mT))"),
+        ("h, W_hh.mT))", "h, W_hh))"),
+        ("        states.append(h)", "    states.append(h)"),
+    ],
+    "clip_per_seed, rmsprop_step": [
+        (".clamp(max=1.0)", ""),
+        (
+            "        return grads, norms",
+            "        return [grad / norms.max() for grad in grads], norms",
+        ),
+        ("square.sqrt().add_(eps)", "square.sqrt_().add_(eps)"),
+        ("addcmul_(grad, grad, value", "add_(grad, alpha"),
     ],
     "transposed_conv2d": [
         ("j : j + stride * W : stride] += part", "j : j + stride * W : stride] = part"),
@@ -169,6 +196,16 @@ SOLVED = "nearest_to_origin: a, _ = nnls(np.vstack([z.T / scale, np.ones(len(z))
 MINUS_ONE = "cross_entropy_backward: dlogits[np.arange(N), y] -= 1 - label_smoothing → "
 SMOOTHED = "cross_entropy_backward: dlogits -= label_smoothing / K → "
 RUNNING = "batchnorm_forward: running_mean += momentum * (mean - running_mean) → running_mean += "
+ODD = "odd_counts: return F.one_hot(x, NUM_DIGITS).sum(dim=1) % 2 == 1 → return "
+COUNTS = "guess_by_counting: counts = F.one_hot(x, NUM_DIGITS).sum(dim=1).double() → counts = "
+NO_MEAN = "torch has no mean of whole numbers: its NotImplementedError reads as not yet written"
+NONE_ALONE = "matters only where no digit is without a partner, which is rare; the check is a mean"
+SCALE_BY = "clip_per_seed: scale = (max_norm / (norms + 1e-06)).clamp(max=1.0) → "
+SCALED = (
+    "clip_per_seed: return ([grad * scale.view(-1, *[1] * (grad.ndim - 1)) for grad in grads], "
+    "norms) → return ([grad * scale.view(-1, "
+)
+TWO_AXES = "the check's gradient has two axes; training below meets others"
 NO_SMOOTHING = "this page has no smoothing; notebook 02 checks it"
 NESTEROV = "sgd_update: g = g + momentum * v if nesterov else v → "
 MARGIN = "paste: margin = max(DIGIT - size, 0) → margin = "
@@ -226,6 +263,16 @@ NOT_CAUGHT = {
         SMOOTHED + "dlogits -= label_smoothing": NO_SMOOTHING,
         "cross_entropy_backward: np.exp(log_probs) → np.exp(log_probs, out=log_probs)": "each "
         "cache is used once; notebook 02 uses one twice",
+    },
+    "08_rnn_palindromes": {
+        ODD + "F.one_hot(x, NUM_DIGITS).mean(dim=1) % 2 == 1": NO_MEAN,
+        COUNTS + "F.one_hot(x, NUM_DIGITS).mean(dim=1).double()": NO_MEAN,
+        COUNTS + "F.one_hot(x, NUM_DIGITS).sum().double()": NONE_ALONE,
+        "odd_counts, guess_by_counting: odd, counts) → odd, torch.ones_like(counts))": NONE_ALONE,
+        SCALE_BY + "scale = (max_norm / (norms - 1e-06)).clamp(max=1.0)": "by a millionth",
+        SCALE_BY + "scale = (max_norm / norms).clamp(max=1.0)": "by a millionth",
+        SCALED + "*[1]) for grad in grads], norms)": TWO_AXES,
+        SCALED + "*[1] * 1) for grad in grads], norms)": TWO_AXES,
     },
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",

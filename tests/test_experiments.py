@@ -454,6 +454,9 @@ def test_a_claim_may_be_put_right_without_a_run(kernel, check):
         "for a in factor:\n    print(a)",  # it leaves `a` behind
         "def g(x):\n    assert x",
         "if len(factor) == 2:\n    factor = [3, 3]",
+        "if rng.random() < 2:\n    assert factor",
+        "def max(x):\n    rng.random()\nassert max(1) is None",
+        "assert factor, 'in the middle'\nfactor = [*factor]",
         "factor.reverse()",
     ],
 )
@@ -465,6 +468,19 @@ def test_a_statement_that_does_more_than_read_counts(kernel, check):
     assert again.calls == []
     without.run(*cells[:2], *cells[3:])
     assert len(without.calls) == 2
+
+
+def test_a_claim_that_stopped_its_cell_does_not_lend_its_runs(kernel):
+    cell = "assert {}\nfactor = 3\nprint(factor)"
+    stopped, mended = kernel(), kernel()
+    stopped.run(IMPORTS, "factor = 2")
+    with pytest.raises(AssertionError):
+        stopped.run(cell.format("factor == 3"))
+    assert stopped.run("def f(x): return factor * x", SWEEP)[0]["value"] == 4
+    rows = mended.run(
+        IMPORTS, "factor = 2", cell.format("factor == 2"), "def f(x): return factor * x", SWEEP
+    )
+    assert rows[0]["value"] == 6
 
 
 def test_profile_versions_data_and_inputs_are_in_the_key(kernel, monkeypatch, tmp_path):
