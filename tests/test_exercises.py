@@ -204,6 +204,27 @@ BY_HAND = {
         ("dc, dh * o, 1", "dc, dh, 1"),
         ("torch.addcmul(dc, dh * o, 1 - tanh_c * tanh_c)", "dc + 0 * tanh_c"),
     ],
+    "transposed_conv2d": [
+        ("j : j + stride * W : stride] += part", "j : j + stride * W : stride] = part"),
+        (
+            '"nchw,cd->ndhw", x, weight[:, :, i, j]',
+            '"nchw,cd->ndhw", x, weight.flip(2, 3)[:, :, i, j]',
+        ),
+        ("(H - 1) * stride + k_h, (W - 1) * stride + k_w", "H * stride + k_h, W * stride + k_w"),
+    ],
+    "power_iteration": [
+        ("u = F.normalize(matrix @ v, dim=0)", "u = matrix @ v"),
+        (
+            "v = F.normalize(matrix.T @ u, dim=0)",
+            "v = matrix.T @ u",
+        ),
+    ],
+    "SpectralNorm": [
+        ("self.u, self.v = power_iteration(matrix, self.v)", "power_iteration(matrix, self.v)"),
+        ("if self.training:", "if True:"),
+        ("(self.u @ (matrix @ self.v))", "(self.u @ (matrix @ self.v)).detach()"),
+        ("(self.u @ (matrix @ self.v))", "matrix.norm()"),
+    ],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
 # check lacks}}.
@@ -317,6 +338,10 @@ NOT_CAUGHT = {
         MARGIN + "max(size, 0)": "as above",
         "forward: pooled = h.amax(dim=(2, 3)) → pooled = h.amax(dim=(3, 2))": "equal",
         "forward: pooled = h.mean(dim=(2, 3)) → pooled = h.mean(dim=(3, 2))": "equal",
+    },
+    "02_dcgan_cifar10": {
+        "forward: return weight / (self.u @ (matrix @ self.v)) → "
+        "return weight / (matrix @ self.v @ self.u)": "equal, of two vectors",
     },
 }
 
