@@ -98,6 +98,16 @@ BY_HAND = {
         (":, top, left]", ":, left, top]"),
     ],
     "class_activation_maps": [("kmhw->nkhw", "kmwh->nkhw")],
+    "BasicBlock": [
+        ("F.relu(self.bn1(self.pool(self.conv1(x))))", "self.bn1(self.pool(self.conv1(x)))"),
+        ("return F.relu(out)", "return out"),
+    ],
+    "patch_covariance, whitening_filters": [
+        (" - mean.outer(mean)", ""),
+        ("(variances + eps).sqrt()", "(variances + eps)"),
+        ("[filters, -filters]", "[filters, filters]"),
+    ],
+    "AlternatingFlip": [("self.first[index.cpu()]", "self.first[: len(index)]")],
     "least_squares": [
         ("centred * y", "x * y"),
         ("(centred**2).sum()", "(x**2).sum()"),
@@ -342,6 +352,10 @@ NOT_CAUGHT = {
     "02_dcgan_cifar10": {
         "forward: return weight / (self.u @ (matrix @ self.v)) → "
         "return weight / (matrix @ self.v @ self.u)": "equal, of two vectors",
+    },
+    "07_resnet18": {
+        "patch_covariance: total = total + patches.sum(dim=0) → "
+        "total = total - patches.sum(dim=0)": "equal: the mean comes in as its square",
     },
 }
 
