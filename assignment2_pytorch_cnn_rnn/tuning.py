@@ -16,6 +16,7 @@ def tuned(
     seeds: Sequence[int],
     rates: Iterable[float],
     metric: str = "val_accuracy",
+    n_jobs: int = 1,
     **setting,
 ) -> tuple[list[dict], list[dict]]:
     """Choose a learning rate with the first seed, run it with the others.
@@ -26,6 +27,7 @@ def tuned(
     Args:
         run_one: run_one(seed=…, learning_rate=…, **setting) returns a dict with the metric, of
             which the highest is best.
+        n_jobs: runs side by side, as sweep takes it.
         name: labels the rows of the best rate. rates: the grid, two or more, each the same factor
             above the one before.
     Raises: AssertionError where the best is still at the edge after the grid has grown six times.
@@ -37,7 +39,7 @@ def tuned(
     factor, rows, new = rates[1] / rates[0], [], rates
     for _ in range(1 + MOST_GROWTHS):
         grid = {f"{name}, {rate:.2g}": dict(setting, learning_rate=rate) for rate in new}
-        rows += sweep(run_one, grid, seeds[:1])
+        rows += sweep(run_one, grid, seeds[:1], n_jobs)
         rows.sort(key=lambda row: row["learning_rate"])
         rate = max(rows, key=lambda row: row[metric])["learning_rate"]
         ends = {rows[0]["learning_rate"]: 1 / factor, rows[-1]["learning_rate"]: factor}
@@ -51,5 +53,5 @@ def tuned(
         )
     best = [row | {"setting": name} for row in rows if row["learning_rate"] == rate]
     if seeds[1:]:
-        best += sweep(run_one, {name: dict(setting, learning_rate=rate)}, seeds[1:])
+        best += sweep(run_one, {name: dict(setting, learning_rate=rate)}, seeds[1:], n_jobs)
     return rows, best

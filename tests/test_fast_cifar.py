@@ -12,7 +12,7 @@ from assignment2_pytorch_cnn_rnn.fast_cifar import (
     FastNet,
     dirac_start_,
     each_view_logits,
-    norm_without_scale,
+    fast_norm,
     patch_covariance,
     view_logits,
     views,
@@ -85,14 +85,16 @@ def test_dirac_filters_copy_their_input(in_channels, out_channels):
     assert conv.weight.requires_grad
 
 
-def test_norm_without_scale():
-    bn = norm_without_scale(3)
+def test_fast_norm():
+    bn = fast_norm(3)
     x = correlated(shift=5.0).float()
     out = bn(x)
     torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(out.std(dim=(0, 2, 3)), torch.ones(3), rtol=0, atol=1e-3)
     torch.testing.assert_close(bn.running_mean, 0.4 * x.mean(dim=(0, 2, 3)))
-    assert [name for name, p in bn.named_parameters() if p.requires_grad] == ["bias"]
+    for scale, trained in ((False, ["bias"]), (True, ["weight", "bias"])):
+        named = fast_norm(3, scale).named_parameters()
+        assert [name for name, p in named if p.requires_grad] == trained
 
 
 @pytest.mark.parametrize("dirac", [True, False])

@@ -33,6 +33,12 @@ def test_one_seed_and_another_metric():
     assert len(best) == 1 and best[0]["learning_rate"] == 0.1
 
 
+def test_runs_side_by_side_give_the_same_rows():
+    alone, together = (tuned(peak, "arm", (0, 1, 2), (0.01, 0.1, 1.0), n_jobs=n) for n in (1, 2))
+    for one, two in zip(alone[0] + alone[1], together[0] + together[1], strict=True):
+        assert (one["seed"], one["val_accuracy"]) == (two["seed"], two["val_accuracy"])
+
+
 def tried(rates, at, monkeypatch, profile="full"):
     """Return the rates that were tried with the first seed, and the chosen one."""
     monkeypatch.setenv("COURSE_PROFILE", profile)
