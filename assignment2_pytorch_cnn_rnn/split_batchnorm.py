@@ -90,15 +90,16 @@ def follow_(layer: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor) -> Non
 
 
 def replace_batchnorm(model: nn.Module, make: Callable[[int], nn.BatchNorm2d]) -> nn.Module:
-    """Put make(C) in the place of each BatchNorm2d inside a model, with its parameters and buffers.
+    """Put make(C) in the place of each BatchNorm2d inside a model; return the model, changed.
 
-    Returns: the model itself, changed.
+    The new layers take over the parameters and buffers themselves: an optimiser still knows them.
     """
     for name, layer in model.named_children():
         if isinstance(layer, nn.BatchNorm2d):
-            new = make(layer.num_features).to(layer.weight)
-            new.load_state_dict(layer.state_dict())
-            setattr(model, name, new.train(layer.training))
+            new = make(layer.num_features).train(layer.training)
+            for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                setattr(new, key, getattr(layer, key))
+            setattr(model, name, new)
         else:
             replace_batchnorm(layer, make)
     return model

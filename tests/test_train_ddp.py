@@ -68,9 +68,7 @@ def local_as_two(monkeypatch):
 
     def with_ghosts(settings, device):
         run = ddp_run.new_run(settings, device)
-        make = partial(GhostBatchNorm2d, parts=2)
-        model = replace_batchnorm(run.model, make).to(getattr(torch, settings.dtype))
-        run.optimizer.param_groups[0]["params"] = list(model.parameters())
+        replace_batchnorm(run.model, partial(GhostBatchNorm2d, parts=2))
         return run
 
     monkeypatch.setattr(train_ddp, "new_run", with_ghosts)
