@@ -15,8 +15,15 @@ from torch import nn
 from torch.nn import functional as F
 
 
-class _Mean(torch.autograd.Function):
-    """The mean of a tensor over all processes, for the forward pass and for the backward pass."""
+def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
+    """Return the mean of x over all processes, of x's shape, the same in each; no gradient."""
+    total = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+class MeanOverProcesses(torch.autograd.Function):
+    """The mean of x over all processes, of x's shape; on the way back the mean of the gradients."""
 
     @staticmethod
     def forward(ctx, x):
@@ -25,13 +32,6 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dout):
         return mean_over_processes(dout)
-
-
-def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
-    """Return the mean of x over all processes, of x's shape, the same in each; no gradient."""
-    total = x.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -48,9 +48,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         n = x.numel() // x.shape[1] * dist.get_world_size()  # numbers per channel
         if n < 2:
             raise ValueError(f"x has shape {tuple(x.shape)}; a variance needs 2 numbers or more")
-        mean = _Mean.apply(x.mean(dim=(0, 2, 3)))  # (C,)
+        mean = MeanOverProcesses.apply(x.mean(dim=(0, 2, 3)))  # (C,)
         centred = x - mean.view(1, -1, 1, 1)
-        var = _Mean.apply(centred.square().mean(dim=(0, 2, 3)))  # (C,)
+        var = MeanOverProcesses.apply(centred.square().mean(dim=(0, 2, 3)))  # (C,)
         follow_(self, mean, var * n / (n - 1))
         scale = self.weight / (var + self.eps).sqrt()
         return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)

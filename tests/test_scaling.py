@@ -38,9 +38,8 @@ def test_known_networks(make, parameters, multiplications):
     # the first convolution needs no gradient of its input
     assert 2.9 < found.step / found.forward < 3
     more = count(make, 224, images=3)  # but for what batch norm keeps per batch
-    assert more.step == found.step and more.activations == pytest.approx(
-        found.activations, rel=2e-3
-    )
+    assert more.step == found.step
+    assert more.activations == pytest.approx(found.activations, rel=2e-3)
 
 
 def test_counted_by_hand():
