@@ -5,6 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
+def check_arrays(arrays: list[np.ndarray]) -> None:
+    """Raise ValueError unless there are 1 or more arrays, all of one shape (size,)."""
+    if not arrays or len({array.shape for array in arrays}) > 1 or arrays[0].ndim != 1:
+        shapes = [array.shape for array in arrays]
+        raise ValueError(f"arrays have shapes {shapes}; 1 or more, all of one (size,)")
+
+
 def ring_all_reduce(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the sum of n arrays as each of n devices gets it, and the numbers that each sent.
 
@@ -12,9 +19,7 @@ def ring_all_reduce(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndar
     Returns: n arrays (size,), and (n,) counts.
     Source: Patarasuk and Yuan 2009.
     """
-    if not arrays or len({array.shape for array in arrays}) > 1 or arrays[0].ndim != 1:
-        shapes = [array.shape for array in arrays]
-        raise ValueError(f"arrays have shapes {shapes}; 1 or more, all of one (size,)")
+    check_arrays(arrays)
     n, sums = len(arrays), [array.copy() for array in arrays]
     pieces = [np.array_split(array, n) for array in sums]  # views: pieces[r][k] is r's k-th
     sent = np.zeros(n, dtype=int)

@@ -73,8 +73,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         N, C, H, W = x.shape
         if N % self.parts:
             raise ValueError(f"x has {N} images; {self.parts} parts must have the same size")
-        first = x.detach()[:: self.parts].double()  # (N / parts, C, H, W)
-        follow_(self, first.mean(dim=(0, 2, 3)), first.var(dim=(0, 2, 3)))
+        first = x.detach()[:: self.parts].double().transpose(0, 1).flatten(1)  # (C, N H W / parts)
+        follow_(self, first.mean(dim=1), first.var(dim=1))
         x = x.reshape(N // self.parts, self.parts * C, H, W)  # a channel of each part by itself
         weight, bias = self.weight.repeat(self.parts), self.bias.repeat(self.parts)
         out = F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)

@@ -121,6 +121,15 @@ BY_HAND = {
         ("= array.T ", "= array "),
         ("// 2 + 1", "+ 1"),
     ],
+    "my_share": [
+        ("batch[place.rank :: place.world]", "batch.chunk(place.world)[place.rank]"),
+        ("generator(*numbers, place.rank)", "generator(*numbers)"),
+    ],
+    "ring_all_reduce": [("(r - step) % n", "(r + step) % n"), ("[k][:] =", "[k] =")],
+    "GhostBatchNorm2d": [
+        ("[:: self.parts]", "[: N // self.parts]"),
+        ("first.var(dim=1)", "first.var(dim=1, correction=0)"),
+    ],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
 }
 # Changed and yet not caught: {notebook: {what was changed: why that is in order, or what the
