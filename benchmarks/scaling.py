@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torchvision.models import resnet18, resnet50
 
-from benchmarks.scaling_measure import EACH, measure
+from benchmarks.scaling_measure import measure
 from benchmarks.scaling_model import (
     BUCKET,
     Link,
@@ -68,13 +68,18 @@ def devices(found: dict, counted: dict) -> dict:
     return {"a core of this machine": found["images_per_second"], "a GPU": gpu}
 
 
+def three_digits(number: float) -> str:
+    """Return a number with three digits or more, without an exponent."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def cost_table(speeds: dict) -> str:
     rows = []
     for device, speed in speeds.items():
         for name, rate in speed.items():
             days = IMAGES * EPOCHS / rate / 86_400
             data = rate * ARCHIVE / IMAGES / 1e6
-            rows.append((device, name, f"{rate:.3g}", f"{days:.3g}", f"{data:.3g}"))
+            rows.append((device, name, *map(three_digits, (rate, days, data))))
     return table(("device", "network", "images/s", "days for 90 epochs", "MB/s of files"), rows)
 
 
@@ -112,14 +117,15 @@ def limits(rate: float, gradients: int, link: Link) -> dict[str, int]:
         "communication": most_devices(lambda n: good(WEAK, n)),
         "shared disk": most_devices(lambda n: n * rate * ARCHIVE / IMAGES <= DISK),
         "batch size": most_devices(lambda n: n * WEAK <= LARGEST_BATCH),
-        "communication, strong": most_devices(lambda n: good(STRONG / n, n)),
+        "communication, strong": most_devices(lambda n: n <= STRONG and good(STRONG / n, n)),
     }
 
 
-def limits_table(speeds: dict, counted: dict, links: dict) -> str:
+def limits_table(speeds: dict, counted: dict, links: dict[str, dict]) -> str:
+    """Return a table of what each device allows with each of links[device]."""
     head, rows = None, []
     for device, speed in speeds.items():
-        for link_name, link in links.items():
+        for link_name, link in links[device].items():
             for name, rate in speed.items():
                 found = limits(rate, counted[name].gradients, link)
                 weak = {part: n for part, n in found.items() if "strong" not in part}
@@ -136,15 +142,19 @@ def report(found: dict, machine: str, threads: int) -> str:
     links = {"loopback, gloo (measured)": found["loopback"], **LINKS}
     speeds, small = devices(found, counted), found["small"]
     core, gpu = speeds.values()
+    near = {name: links[name] for name in list(links)[:3]}  # nobody links single cores faster
     busy = gpu["ResNet-50"] * found["decode_seconds"]
-    here = step_seconds(EACH / small["one"], small["gradients"], 2, found["loopback"], False)
+    here = step_seconds(
+        small["each"] / small["one"], small["gradients"], 2, found["loopback"], False
+    )
     return TEXT.format(
         counts=counts_table(counted),
         costs=cost_table(speeds),
-        core_table=efficiency_table(core, counted, links),
+        core_table=efficiency_table(core, counted, near),
         gpu_table=efficiency_table(gpu, counted, LINKS),
-        limits=limits_table(speeds, counted, LINKS),
+        limits=limits_table(speeds, counted, dict(zip(speeds, (near, LINKS), strict=True))),
         links=links_table(links),
+        few=found["few"], each=small["each"],
         images=IMAGES, epochs=EPOCHS, size=SIZE, weak=WEAK, strong=STRONG, share=SHARE,
         peak=PEAK / 1e12, largest=LARGEST_BATCH, disk=DISK / 1e9, enough=ENOUGH,
         file=ARCHIVE / IMAGES / 1e3, bucket=BUCKET / 2**20,

@@ -19,8 +19,6 @@ from assignment2_pytorch_cnn_rnn.resnet import ResNet
 from benchmarks.scaling_model import Link, count, efficiency, fit_link
 from shared.environment import ROOT, write_atomically
 
-EACH = 16  # images per process and step of train_ddp
-
 
 def time_training(make_model, size: int, images: int, steps: int) -> float:
     """Return images/s of training steps on the CPU, the fastest of `steps`."""
@@ -90,16 +88,20 @@ def run_ddp(processes: int, images: int, width: int) -> float:
     return json.loads(rows[-1])["images_per_second"]
 
 
-def measure(models: dict, size: int, images: int = 8, steps: int = 3) -> dict:
-    """Return everything that is measured and not counted or stated."""
+def measure(models: dict, size: int, images: int = 8, steps: int = 3, each: int = 16) -> dict:
+    """Return everything that is measured and not counted or stated.
+
+    Args: images: in a step of each model; each: per process in a step of train_ddp.
+    """
     speed = {name: time_training(make, size, images, steps) for name, make in models.items()}
     decode_seconds, file_bytes = time_decoding(size)
-    loopback, each, width = time_loopback(), EACH, 64
+    loopback, width = time_loopback(), 64
     one, two = (run_ddp(processes, each, width) for processes in (1, 2))
     gradients = count(lambda: ResNet(width=width), 32).gradients
     predicted = efficiency(each / one, gradients, 2, loopback, overlap=False)
-    small = dict(one=one, two=two, predicted=predicted, gradients=gradients)
+    small = dict(one=one, two=two, predicted=predicted, gradients=gradients, each=each)
     return dict(
+        few=images,
         images_per_second=speed,
         loopback=loopback,
         decode_seconds=decode_seconds,

@@ -133,7 +133,8 @@ def measured():
         "loopback": Link(1e9, 1e-4),
         "decode_seconds": 5e-3,
         "file_bytes": 110_000.0,
-        "small": {"one": 20.0, "two": 32.0, "predicted": 0.9, "gradients": 44_000_000},
+        "small": {"one": 20.0, "two": 32.0, "predicted": 0.9, "gradients": 44_000_000, "each": 16},
+        "few": 8,
     }
 
 
