@@ -35,7 +35,7 @@ def torchrun(*command, **environ):
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environ}
     return subprocess.run(
         [*launch, *map(str, command)], cwd=ROOT, env=environ, text=True, capture_output=True,
-        timeout=120,
+        timeout=300,
     )  # fmt: skip
 
 
