@@ -187,12 +187,26 @@ def test_without_torchrun_and_again(tmp_path, capsys):
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("save_every", [1, 3, 5])
-@pytest.mark.parametrize("stop_at", [0, 2, 5, 6, 11])
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """The augmented run, once made; see whole."""
+    return []
+
+
+@pytest.fixture
+def whole(uninterrupted, tmp_path):
+    if not uninterrupted:
+        uninterrupted.append(ddp_cases.train(AUGMENTED, tmp_path / "whole"))
+    return uninterrupted[0]
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "save_every"),  # of two epochs with six steps each
+    [(0, 1), (2, 1), (2, 3), (5, 5), (6, 3), (9, 4), (11, 1), (11, 5)],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
-    stop_at, save_every, tmp_path, monkeypatch
+    stop_at, save_every, whole, tmp_path, monkeypatch
 ):
-    whole = ddp_cases.train(AUGMENTED, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(train_ddp, "one_step", train_ddp.one_step)  # put back afterwards
         ddp_cases.before_step(stop_at, ddp_cases.stop)
