@@ -342,11 +342,6 @@ NOT_CAUGHT = {
         "gates_backward: di, df, dg, do = out.chunk(4, dim=-1) → "
         "di, df, dg, do = out.chunk(4, dim=1)": "as above",
     },
-    "03_gan_mnist": {
-        "game_value: return ((p * np.log(d) + q * np.log(1 - d)) * dx).sum() → "
-        "return ((p * np.log(d) + q * np.log(d)) * dx).sum()": "the check lacks a case in which "
-        "only the drawings count; it comes with the page's next run",
-    },
     "08_two_layer_cyclic_lr": {
         "linear_forward: if b is not None: → if True:": "every layer of this page has a bias",
         "linear_backward: dx = dout @ W.T if need_dx else None → dx = dout @ W.T": "only slower",
