@@ -155,7 +155,7 @@ def pad(rows: Sequence[np.ndarray]) -> torch.Tensor:
 def drop_words(columns: Sequence[np.ndarray], share: float, rng) -> list[np.ndarray]:
     """Leave out a random share of a text's places, the same ones in all columns (T,).
 
-    One place always stays. Source: Iyyer et al. 2015, section 3.3.
+    One place always stays. Source: Iyyer et al. 2015, section 3.1.
     """
     kept = rng.random(len(columns[0])) >= share
     kept[rng.integers(len(kept))] |= not kept.any()
