@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_game import play
 from torch import nn
 from torch.nn import functional as F
 
@@ -233,19 +234,8 @@ def test_a_tiny_game_learns_a_known_image():
     """Real images are one grey; the generator's images, which begin around 0, go there."""
     torch.manual_seed(0)
     generator, discriminator = Generator((16, 16)), Discriminator((16,))
-    steps = [torch.optim.Adam(n.parameters(), 5e-3, betas=(0.5, 0.999))
-             for n in (generator, discriminator)]  # fmt: skip
     real, z = torch.full((16, 1, 28, 28), -0.6), torch.randn(50, LATENT)
     start = 2 * generate(generator, z) - 1
-    for _ in range(150):
-        fake = generator(torch.randn(16, LATENT))
-        loss = discriminator_loss(discriminator(real), discriminator(fake.detach()))
-        steps[1].zero_grad()
-        loss.backward()
-        steps[1].step()
-        loss = generator_loss(discriminator(fake))
-        steps[0].zero_grad()
-        loss.backward()
-        steps[0].step()
+    play(generator, discriminator, real, LATENT, 150)
     end = 2 * generate(generator, z) - 1
     assert (end + 0.6).abs().mean() < 0.6 * (start + 0.6).abs().mean()
