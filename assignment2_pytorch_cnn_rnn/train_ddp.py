@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import itertools
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before a group is there: its defaults would hold it for ever
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -75,6 +77,12 @@ def join(device: str = "cpu") -> Place:
     if device == "cuda":
         torch.cuda.set_device(where)
     return Place(dist.get_rank(), dist.get_world_size(), where)
+
+
+def leave() -> None:
+    """End the group and its threads: one that outlives Python can abort the process."""
+    dist.destroy_process_group()
+    gc.collect()  # a DistributedDataParallel that is done with is a cycle, and holds the group
 
 
 def generator(*numbers: int) -> torch.Generator:
@@ -224,6 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, DataError) as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
+        if dist.is_initialized():
+            leave()
         return 2
     pids = [None] * place.world
     dist.all_gather_object(pids, os.getpid())
@@ -233,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     fit(run, train, val, settings, place, options.folder, options.save_every)
     if place.rank == 0:
         save_weights(run.model, options.folder / "weights.pt")
-    dist.destroy_process_group()
+    leave()
     return 0
 
 

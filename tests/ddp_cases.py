@@ -6,6 +6,7 @@ python -m torch.distributed.run … tests/ddp_cases.py die FOLDER       one is k
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -116,7 +117,16 @@ def die(folder: Path) -> None:
     sys.exit(train_ddp.main([*options.split(), "--folder", str(folder)]))
 
 
+def threads() -> list[str]:
+    """Return the names of this process's threads; on Linux alone."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train_ddp.load_data = small_data
-    {"compare": compare, "die": die}[sys.argv[1]](Path(sys.argv[2]))
+    folder = Path(sys.argv[2])
+    {"compare": compare, "die": die}[sys.argv[1]](folder)
+    before = threads()
+    train_ddp.leave()
+    (folder / f"threads{os.environ['RANK']}.json").write_text(json.dumps([before, threads()]))

@@ -116,6 +116,15 @@ def test_all_processes_have_the_same_weights(there):
     assert there["same"] == [True] * 7
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_of_the_group_outlives_it(there):
+    """One that does can abort the process as Python ends, though only in one run of thirty."""
+    for rank in range(2):
+        before, after = json.loads((there["folder"] / f"threads{rank}.json").read_text())
+        assert "pt_gloo_runloop" in before
+        assert not [name for name in after if "gloo" in name]
+
+
 def test_torch_still_refuses_sync_batchnorm_on_a_cpu(there):
     """Else GlobalBatchNorm2d is no longer needed."""
     assert "SyncBatchNorm expected input tensor to be on GPU" in there["refused"]
