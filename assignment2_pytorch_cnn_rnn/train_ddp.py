@@ -5,7 +5,9 @@ python -m assignment2_pytorch_cnn_rnn.train_ddp --epochs 2        the same run, 
 
 Each process has the whole model and takes its share of every batch; gradients are averaged. All
 random numbers follow from seed, epoch, step and rank, so that a run goes on from its checkpoint as
-if nothing had happened. Its folder is to be on a disk that all processes see.
+if nothing had happened. Its folder is to be on a disk that all processes see. With torchrun's option
+--max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: else those that start again are given the
+dead ones' addresses, and may call there (pytorch issue 135712).
 """
 
 from __future__ import annotations
@@ -171,11 +173,18 @@ def prepare(settings: Settings, place: Place, folder: Path) -> tuple[Run, tuple,
     dist.all_gather_object(found, (run.epoch, run.step))
     if len(set(found)) > 1:
         raise ValueError(f"folder is {folder}; the processes do not all see its checkpoint")
+    problems = [None] * place.world
     with contextlib.redirect_stdout(io.StringIO() if place.rank else sys.stdout):
         for rank in range(min(place.world, 2)):  # process 0 first: it may have to download
+            problem = None
             if min(place.rank, 1) == rank:
-                train, val = load_data(settings)
-            dist.barrier()
+                try:
+                    train, val = load_data(settings)
+                except (ValueError, DataError) as error:
+                    problem = error
+            dist.all_gather_object(problems, problem)
+            if any(problems):  # all stop, with the first one's sentence
+                raise next(filter(None, problems))
     return run, train, val
 
 
@@ -198,8 +207,9 @@ def fit(run: Run, train, val, settings, place, folder: Path, save_every: int = 0
         run.epoch, run.step, run.loss_sum = run.epoch + 1, 0, 0.0
         run.history.append(row)
         if place.rank == 0:
-            save(run, settings, folder / "checkpoint.pt")
+            # the log first: a run that is killed in between writes it again
             write_atomically(folder / "log.jsonl", "\n".join(map(json.dumps, run.history)) + "\n")
+            save(run, settings, folder / "checkpoint.pt")
             print(json.dumps(row), flush=True)
 
 

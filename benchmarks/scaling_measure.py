@@ -88,18 +88,26 @@ def run_ddp(processes: int, images: int, width: int) -> float:
     return json.loads(rows[-1])["images_per_second"]
 
 
-def measure(models: dict, size: int, images: int = 8, steps: int = 3, each: int = 16) -> dict:
+def measure(
+    models: dict, size: int, images: int = 8, steps: int = 3, each: int = 16, pairs: int = 3
+) -> dict:
     """Return everything that is measured and not counted or stated.
 
-    Args: images: in a step of each model; each: per process in a step of train_ddp.
+    Args: images: in a step of each model; each: per process in a step of train_ddp; pairs: runs of
+        train_ddp on one process and on two, by turns.
     """
     speed = {name: time_training(make, size, images, steps) for name, make in models.items()}
     decode_seconds, file_bytes = time_decoding(size)
     loopback, width = time_loopback(), 64
-    one, two = (run_ddp(processes, each, width) for processes in (1, 2))
+    pairs = [[run_ddp(processes, each, width) for processes in (1, 2)] for _ in range(pairs)]
+    one, two = zip(*pairs, strict=True)
+    ratios = [b / a for a, b in pairs]
     gradients = count(lambda: ResNet(width=width), 32).gradients
-    predicted = efficiency(each / one, gradients, 2, loopback, overlap=False)
-    small = dict(one=one, two=two, predicted=predicted, gradients=gradients, each=each)
+    compute = each / float(np.mean(one))  # seconds of a step
+    predicted = efficiency(compute, gradients, 2, loopback, overlap=False)
+    small = dict(
+        one=one, two=two, ratios=ratios, predicted=predicted, gradients=gradients, each=each
+    )
     return dict(
         few=images,
         images_per_second=speed,

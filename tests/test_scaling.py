@@ -133,9 +133,12 @@ def measured():
         "loopback": Link(1e9, 1e-4),
         "decode_seconds": 5e-3,
         "file_bytes": 110_000.0,
-        "small": {"one": 20.0, "two": 32.0, "predicted": 0.9, "gradients": 44_000_000, "each": 16},
+        "small": {
+            "one": (20.0, 22.0), "two": (32.0, 33.0), "ratios": [1.6, 1.5], "predicted": 0.9,
+            "gradients": 44_000_000, "each": 16,
+        },
         "few": 8,
-    }
+    }  # fmt: skip
 
 
 def test_the_report_is_whole():

@@ -33,6 +33,7 @@ def torchrun(*command, **environ):
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environ}
+    environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # see train_ddp
     return subprocess.run(
         [*launch, *map(str, command)], cwd=ROOT, env=environ, text=True, capture_output=True,
         timeout=300,
@@ -252,7 +253,6 @@ def test_the_rate_rises_and_falls():
 
 # bad input is one sentence
 
-PROCESSES = {"RANK": "0", "LOCAL_RANK": "0"}
 BAD = {
     "--batch-size 9": "batch_size is 9; it must be a multiple of 2, the number of processes, so .+",
     "--batch-size 60": "batch_size is 60; it must be 1 … 51, train_size",
@@ -269,15 +269,20 @@ BAD = {
 @pytest.mark.parametrize("options", BAD)
 def test_bad_options_are_one_sentence(options, tmp_path, monkeypatch, capsys):
     ddp_run.save(ddp_run.new_run(SMALL, torch.device("cpu")), SMALL, tmp_path / "checkpoint.pt")
-    join, check = train_ddp.join, ddp_run.check_settings
+    check = ddp_run.check_settings
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(train_ddp, "check_settings", lambda settings, _: check(settings, 2))
-    monkeypatch.setattr(train_ddp, "join", lambda device: join(device))
     given = [*as_options(SMALL), "--folder", str(tmp_path), *options.split()]
     assert train_ddp.main(given) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert re.fullmatch(BAD[options], said[7:-1]), said
+
+
+def test_two_processes_say_one_sentence(tmp_path):
+    options = f"--train-size 4_999 --val-size 64 --folder {tmp_path}".split()
+    done = torchrun("-m", MODULE, *options, COURSE_DATA=str(tmp_path))  # the stand-in has less
+    assert done.returncode != 0 and done.stderr.count("error: train_size + val_size is") == 1
 
 
 def test_more_processes_than_gpus_is_one_sentence(monkeypatch):
