@@ -5,9 +5,10 @@ python -m assignment2_pytorch_cnn_rnn.train_ddp --epochs 2        the same run, 
 
 Each process has the whole model and takes its share of every batch; gradients are averaged. All
 random numbers follow from seed, epoch, step and rank, so that a run goes on from its checkpoint as
-if nothing had happened. Its folder is to be on a disk that all processes see. With torchrun's option
---max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: else those that start again are given the
-dead ones' addresses, and may call there (pytorch issue 135712).
+if nothing had happened. Its folder is to be on a disk that all processes see.
+
+With torchrun's --max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1. Else the processes that
+start again are given the addresses of the dead ones, and may call there: PyTorch's issue 135712.
 """
 
 from __future__ import annotations
