@@ -168,6 +168,15 @@ BY_HAND = {
     "reparameterise": [("0.5 * log_var", "log_var"), ("mu + sigma", "mu + sigma.detach()")],
     "elbo_terms": [("reparameterise(mu, log_var, noise)", "mu")],
     "importance_bound": [("torch.logsumexp(log_weights, dim=0)", "log_weights.exp().sum(0).log()")],
+    "my_share": [
+        ("batch[place.rank :: place.world]", "batch.chunk(place.world)[place.rank]"),
+        ("generator(*numbers, place.rank)", "generator(*numbers)"),
+    ],
+    "ring_all_reduce": [("(r - step) % n", "(r + step) % n"), ("[k][:] =", "[k] =")],
+    "GhostBatchNorm2d": [
+        ("[:: self.parts]", "[: N // self.parts]"),
+        ("first.var(dim=1)", "first.var(dim=1, correction=0)"),
+    ],
     "decay_groups": [("p.ndim > 1", "p.ndim >= 1"), ("p.ndim <= 1", "p.ndim < 1")],
     "discriminator_loss, generator_loss, saturating_loss": [
         (
