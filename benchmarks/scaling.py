@@ -110,7 +110,7 @@ def links_table(links: dict) -> str:
     return table(("connection", "GB/s", "latency in µs"), rows)
 
 
-def limits(rate: float, gradients: int, link: Link, enough: float = 0.9) -> dict[str, int]:
+def limits(rate: float, gradients: int, link: Link, enough: float) -> dict[str, int]:
     """Return {part: the most devices that it allows}, in weak scaling but for the last."""
 
     def good(images, n):
