@@ -3,6 +3,7 @@
 import ast
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -36,7 +37,13 @@ def is_setup(source: str) -> bool:
 def code_of(nb) -> str:
     """Return the code cells as one plain Python source, without the set-up cell."""
     cells = [cell.source for _, cell in code_cells(nb) if not is_setup(cell.source)]
-    source = TransformerManager().transform_cell("\n".join(cells))  # magics become calls
+    return _plain("\n".join(cells))
+
+
+@cache  # a page is asked for its code several times, and a module is imported by many pages
+def _plain(source: str) -> str:
+    """Return the source of cells as plain Python."""
+    source = TransformerManager().transform_cell(source)  # magics become calls
     try:
         ast.parse(source)
     except SyntaxError:
@@ -44,7 +51,8 @@ def code_of(nb) -> str:
     return source
 
 
-def imported(source: str) -> set[str]:
+@cache
+def imported(source: str) -> frozenset[str]:
     """Return the dotted names that absolute imports anywhere in `source` may load."""
     names = set()
     for node in ast.walk(ast.parse(source)):
@@ -52,7 +60,7 @@ def imported(source: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def module_file(name: str, root: Path = ROOT) -> Path | None:
@@ -64,7 +72,7 @@ def module_file(name: str, root: Path = ROOT) -> Path | None:
 
 def module_hashes(nb, root: Path = ROOT) -> dict[str, str]:
     """Return {path: hash} of the collection's modules that the notebook imports, however deep."""
-    hashes, seen, waiting = {}, set(), imported(code_of(nb))
+    hashes, seen, waiting = {}, set(), set(imported(code_of(nb)))
     while waiting:
         seen.add(name := waiting.pop())
         if path := module_file(name, root):
