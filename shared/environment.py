@@ -89,15 +89,22 @@ def device_name() -> str:
 
 
 def hardware() -> str:
-    """Return the processor's name and number of cores, or the accelerator's name."""
+    """Return the processor's name and number of cores, or the accelerator's name.
+
+    A virtual machine may call several processors by one name without a number; then the family and
+    the model stand beside it: "AMD EPYC (family 25, model 17), 2 cores".
+    """
     import torch  # here, as above
 
     if device_name() == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-        name = found[1] if found else name
+        lines = re.compile(r"^(cpu family|model|model name)\s*: (.+)", re.MULTILINE)
+        first = dict(reversed(lines.findall(Path("/proc/cpuinfo").read_text())))  # of several
+        name = first.get("model name", name)
+        if {"cpu family", "model"} <= set(first) and not re.search(r"\d", name):
+            name += f" (family {first['cpu family']}, model {first['model']})"
     return f"{name}, {os.cpu_count()} cores"
 
 

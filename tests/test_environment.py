@@ -125,6 +125,13 @@ def test_an_accelerator_of_a_mac(monkeypatch):
     ("file", "processor", "name"),
     [
         ("flags: x\nmodel name\t: Fast 9\nmodel name\t: Fast 9\n", "x86", "Fast 9"),
+        (
+            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: EPYC\n\nmodel\t\t: 18\n",
+            "x86",
+            "EPYC (family 25, model 17)",
+        ),
+        ("cpu family\t: 6\nmodel\t\t: 7\nmodel name\t: Core 9\n", "x86", "Core 9"),
+        ("model\t\t: 17\nmodel name\t: EPYC\n", "x86", "EPYC"),
         ("no such line", "arm", "arm"),
         ("no such line", "", "machine"),
         (None, "arm", "arm"),
