@@ -185,7 +185,8 @@ def train_rnn(
         carry: whether the state at a chunk's end is that before the next one. At the text's end
             reading begins again, with zeros.
         rng: for dropout. watch(step, params, h): called before each step and after the last.
-    Returns: {"loss": (num_steps,) nats per character of each chunk, "seconds": without watch}.
+    Returns: {"loss": (num_steps,) nats per character of each chunk, "h": (batch_size, m) the last
+        state, "seconds": without watch}.
     Raises: FloatingPointError where the loss is not finite.
     """
     K, m = params["W_xh"].shape
@@ -224,14 +225,21 @@ def train_rnn(
         seconds += time.perf_counter() - started
     if watch:
         watch(num_steps, params, h)
-    return {"loss": losses, "seconds": seconds}
+    return {"loss": losses, "h": h, "seconds": seconds}
 
 
-def evaluate_rnn(params, ids, batch_size=16, length=100):
-    """Return the nats per character on a text (N,), read in batch_size streams from state zero."""
+def evaluate_rnn(params, ids, batch_size=16, length=100, h=None):
+    """Return the nats per character on a text (N,), read in batch_size streams side by side.
+
+    h: (any number, m) states to begin with, which the streams take in turn; zeros where None. A
+        network that learnt with a carried state should be given one: train_rnn's last.
+    """
     check_ids(ids, len(params["W_xh"]))
     x, y = make_streams(ids, min(batch_size, len(ids) - 1))
-    h, total = np.zeros((x.shape[1], len(params["W_hh"])), params["W_hh"].dtype), 0.0
+    m, total = len(params["W_hh"]), 0.0
+    h = np.zeros((1, m), params["W_hh"].dtype) if h is None else h
+    check_shape("h", h, (None, m))
+    h = np.resize(h, (x.shape[1], m))  # its rows, again and again
     for place in range(0, len(x), length):
         logits, cache = rnn_forward(params, x[place : place + length], h)
         total += sequence_loss(logits, y[place : place + length])[0]

@@ -257,6 +257,35 @@ def test_evaluation_does_not_depend_on_the_chunks(length):
     assert evaluate_rnn(params, ids, 1, length) == pytest.approx(expected)
 
 
+def test_evaluation_goes_on_from_the_states_that_it_is_given():
+    ids = np.random.default_rng(0).integers(0, 6, 101)
+    params = init_rnn(6, 5, np.random.default_rng(1), std=0.7, dtype=np.float64)
+    given = np.random.default_rng(2).normal(size=(3, 5))
+    for batch_size in (1, 2, 3, 7):  # fewer streams than states, and more
+        x, y = make_streams(ids, batch_size)
+        h0 = given[np.arange(batch_size) % 3]
+        expected = sequence_loss(rnn_forward(params, x, h0)[0], y)[0] / len(x)
+        assert evaluate_rnn(params, ids, batch_size, 9, given) == pytest.approx(expected)
+    zeros = evaluate_rnn(params, ids, 4, h=np.zeros((1, 5)))
+    assert evaluate_rnn(params, ids, 4) == zeros != evaluate_rnn(params, ids, 4, h=given)
+
+
+@pytest.mark.parametrize("shape", [(5,), (0, 5), (2, 4)])
+def test_states_of_another_shape_are_refused(shape):
+    params = init_rnn(6, 5, np.random.default_rng(1))
+    with pytest.raises(ValueError, match=r"h has shape \(") as caught:
+        evaluate_rnn(params, np.arange(6), h=np.zeros(shape))
+    assert "\n" not in str(caught.value)
+
+
+def test_training_returns_the_state_that_it_ended_in():
+    ids = np.random.default_rng(0).integers(0, 6, 60)
+    params = init_rnn(6, 5, np.random.default_rng(1), std=0.7, dtype=np.float64)
+    x, _ = make_streams(ids, 2)
+    h = train_rnn(params, AdaGrad(params, 0.0), ids, 3, length=4, batch_size=2)["h"]
+    np.testing.assert_allclose(h, rnn_forward(params, x[:12], np.zeros((2, 5)))[1][1][-1])
+
+
 def test_equal_seeds_give_equal_weights_with_dropout_too():
     ids = np.random.default_rng(0).integers(0, 6, 300)
     found = []
