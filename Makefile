@@ -19,6 +19,8 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 NOTEBOOKS := $(sort $(wildcard assignment*/*.ipynb cw_*/*.ipynb))
 WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
+# One process a core, one thread each; a file's tests, and a notebook's cells, stay together.
+SIDE_BY_SIDE := -n logical --dist loadfile
 
 # These reach the tools through the environment, so that no shell reads them.
 export ONLY NOTEBOOK REPO REF
@@ -81,10 +83,10 @@ format: $(VENV)/installed-dev
 	$(PY) -m ruff format .
 
 test: lint
-	$(PY) -m pytest tests $(WITHOUT_DATA)
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(SIDE_BY_SIDE) tests $(WITHOUT_DATA)
 ifneq ($(NOTEBOOKS),)
-	COURSE_PROFILE=quick COURSE_HEADLESS=1 TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env \
-	    --nbval-cell-timeout=600 --durations=10 $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 COURSE_PROFILE=quick COURSE_HEADLESS=1 TQDM_DISABLE=1 $(PY) -m pytest $(SIDE_BY_SIDE) \
+	    --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --durations=10 $(NOTEBOOKS)
 endif
 
 # The usual rules make this environment too; the constraints only choose the versions.
