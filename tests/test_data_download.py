@@ -377,8 +377,8 @@ HERE, DEAD = platform.node(), 999_999_999  # no system counts its processes so f
 @pytest.mark.parametrize(
     ("name", "days", "stays"),
     [
-        (f".fetch-{HERE}-{os.getpid()}-abc_1", 0.9, True),
-        (f".fetch-{HERE}-{os.getpid()}-abc_1", 1.1, False),  # a number used again
+        (f".fetch-{HERE}-OWN-abc_1", 0.9, True),
+        (f".fetch-{HERE}-OWN-abc_1", 1.1, False),  # a number used again
         (f".fetch-{HERE}-{DEAD}-abc_1", 0, False),
         (f".fetch-not-{HERE}-{DEAD}-abc_1", 0.9, True),  # another computer's processes
         (f".fetch-not-{HERE}-{DEAD}-abc_1", 1.1, False),
@@ -388,7 +388,7 @@ HERE, DEAD = platform.node(), 999_999_999  # no system counts its processes so f
     ],
 )
 def test_abandoned_folders(server, tmp_path, name, days, stays):
-    folder = tmp_path / name
+    folder = tmp_path / name.replace("OWN", str(os.getpid()))
     (folder / "deep").mkdir(parents=True)
     then = time.time() - days * 24 * 3600
     os.utime(folder, (then, then))
