@@ -19,8 +19,8 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 NOTEBOOKS := $(sort $(wildcard assignment*/*.ipynb cw_*/*.ipynb))
 WITHOUT_DATA := $(if $(COURSE_DATA)$(wildcard data/*),,-m "not real_data")
-# One process a core, one thread each; a file's tests, and a notebook's cells, stay together.
-SIDE_BY_SIDE := -n logical --dist loadfile
+# One process a core, eight at most, one thread each; a file's tests, and a notebook's cells, stay together.
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 
 # These reach the tools through the environment, so that no shell reads them.
 export ONLY NOTEBOOK REPO REF
